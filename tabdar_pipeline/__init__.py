@@ -1,0 +1,1 @@
+"""Synthetic and imputed tables from a warehouse table: a Dagster component library around TabDAR."""

@@ -1,0 +1,1 @@
+"""Columns to numbers and back, fitted once, kept as JSON."""

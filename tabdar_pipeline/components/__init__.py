@@ -1,0 +1,1 @@
+"""YAML for one table becomes assets, checks, a job and a schedule."""

@@ -1,0 +1,1 @@
+"""The network: embedding, backbone, diffusion, heads, training, ONNX export."""

@@ -1,0 +1,1 @@
+"""Figures about two tables, and the report that shows them."""

@@ -1,0 +1,1 @@
+"""May this table leave the building: policy, decision, manifest."""

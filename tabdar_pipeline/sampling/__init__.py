@@ -1,0 +1,1 @@
+"""The any-order loop, written once for every engine."""

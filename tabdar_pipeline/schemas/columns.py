@@ -1,0 +1,39 @@
+"""What one column of a table is: its kind, its types, whether it may be missing."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Kind(StrEnum):
+    """How a column is synthesised."""
+
+    NUMBER = "number"  # integers, floats, decimals: quantile codec, nested diffusion
+    DATETIME = "datetime"  # dates and times: numbers on a grid of days, seconds, ...
+    CATEGORY = "category"  # strings, enums, booleans, codes: a vocabulary
+    KEY = "key"  # unique identifiers: regenerated in the same pattern, never modelled
+    TEXT = "text"  # free strings: pattern-preserving fakes, never modelled
+    CONSTANT = "constant"  # one value, or all missing: reproduced
+
+
+MODELLED = frozenset({Kind.NUMBER, Kind.DATETIME, Kind.CATEGORY})
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column: what it is called, how it is synthesised, how it is stored.
+
+    >>> Column("age", Kind.NUMBER, "int64", "BIGINT", nullable=False).modelled
+    True
+    """
+
+    name: str
+    kind: Kind
+    arrow_type: str  # str() of the pyarrow type: "int64", "decimal128(12, 2)", "date32[day]"
+    sql_type: str  # as DuckDB describes it: "BIGINT", "DECIMAL(12,2)", "ENUM('a', 'b')"
+    nullable: bool
+    reason: str = ""  # why this kind was inferred, for a person
+
+    @property
+    def modelled(self) -> bool:
+        """Whether the network has a token for it."""
+        return self.kind in MODELLED
