@@ -1,0 +1,194 @@
+"""Numbers and times as codes and normal residuals: the randomised probability integral transform.
+
+A code is an interval of ranks. A value that many rows share (an atom: zero, a cap, midnight) is a
+code of its own, without a residual. What remains is cut into bins of equal mass; within its bin a
+value's rank, drawn uniformly over ties, becomes a standard normal residual.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from tabdar_pipeline.codec import normal
+from tabdar_pipeline.codec.line import Line
+from tabdar_pipeline.codec.quantile import Quantiles
+
+Floats = NDArray[np.float64]
+Codes = NDArray[np.int64]
+_EDGE = 0.1  # share of a tie's interval kept clear at each end, against rounding to float32
+
+
+@dataclass(frozen=True, slots=True)
+class NumberSettings:
+    """How finely numbers are coded."""
+
+    bins: int = 32  # of equal mass, over the values that are no atoms
+    rows_per_bin: int = 50
+    shared: int = 5  # rows that must share a value before it may come back as itself
+    atoms: int = 256  # with no more distinct values than this, each shared one is an atom
+    atom_share: float = 0.004  # otherwise an atom holds at least this share of the rows
+
+
+class Cells(NamedTuple):
+    """Codes and residuals of one column's cells."""
+
+    codes: Codes  # (N,)
+    residuals: Floats  # (N,)
+
+
+@dataclass(frozen=True, slots=True)
+class NumberCodec:
+    """Codes 0..A-1 are atoms, A..A+B-1 bins, then NaN, infinities and NULL where they were seen."""
+
+    line: Line
+    atoms: Floats  # (A,) ticks, ascending
+    bins: int
+    quantiles: Quantiles | None  # of the dense remainder
+    low: Floats  # (K,) rank intervals of the codes
+    high: Floats  # (K,)
+    specials: tuple[float, ...] = ()
+    missing: bool = False
+
+    @classmethod
+    def fit(cls, column: pa.Array, settings: NumberSettings) -> Self:
+        """Learn atoms, bins and quantiles from a column of numbers or times."""
+        known = column.drop_null()
+        line = Line.fit(known)
+        ticks = line.ticks(known)
+        special = ~np.isfinite(ticks)
+        values, counts = np.unique(ticks[~special], return_counts=True)
+        atom = _atoms(counts, settings)
+        dense = int(counts[~atom].sum())
+        bins = int(np.clip(dense // settings.rows_per_bin, 1, settings.bins)) if dense else 0
+        quantiles = Quantiles.fit(values[~atom], counts[~atom], settings.shared) if dense else None
+        low, high = _intervals(values, counts, atom, bins, quantiles)
+        seen = sorted({str(v) for v in ticks[special]})
+        missing = column.null_count > 0
+        tail = np.full(len(seen) + missing, 0.5)
+        return cls(
+            line, values[atom], bins, quantiles, np.r_[low, tail], np.r_[high, tail],
+            tuple(float(v) for v in seen), missing,
+        )
+
+    @property
+    def levels(self) -> int:
+        """K, the number of codes."""
+        return len(self.low)
+
+    def encode(self, column: pa.Array, rng: np.random.Generator) -> Cells:
+        """Codes and residuals (N,); a NULL that fitting never saw has code -1: unknown."""
+        codes = np.full(len(column), self.levels - 1 if self.missing else -1, dtype=np.int64)
+        residuals = np.zeros(len(column))
+        here = np.flatnonzero(np.asarray(column.is_valid().to_numpy(zero_copy_only=False)))
+        ticks = self.line.ticks(column.drop_null())
+        codes[here], residuals[here] = self._encode(ticks, rng)
+        return Cells(codes, residuals)
+
+    def _encode(self, ticks: Floats, rng: np.random.Generator) -> Cells:
+        finite = np.isfinite(ticks)
+        safe = np.where(finite, ticks, 0.0)
+        near = np.searchsorted(self.atoms, safe) if len(self.atoms) else np.zeros(len(ticks), int)
+        atom = np.zeros(len(ticks), bool)
+        if len(self.atoms):
+            near = np.minimum(near, len(self.atoms) - 1)
+            atom = self.atoms[near] == safe
+        codes, residuals = self._dense(safe, rng)
+        codes = np.where(atom, near, codes)
+        for i, special in enumerate(self.specials):
+            same = np.isnan(ticks) if np.isnan(special) else ticks == special
+            codes = np.where(same, len(self.atoms) + self.bins + i, codes)
+            finite = finite | same
+        return Cells(np.where(finite, codes, -1), np.where(atom | ~np.isfinite(ticks), 0, residuals))
+
+    def _dense(self, ticks: Floats, rng: np.random.Generator) -> Cells:
+        if self.quantiles is None:
+            near = np.searchsorted((self.atoms[1:] + self.atoms[:-1]) / 2, ticks)
+            return Cells(near, np.zeros(len(ticks)))
+        half = 0.5 if self.line.grid else 0.0
+        low, high = self.quantiles.interval(ticks - half, ticks + half)
+        p = low + (high - low) * (_EDGE + (1 - 2 * _EDGE) * rng.random(len(ticks)))
+        place = np.minimum(p * self.bins, self.bins - 1e-9)
+        bin_ = place.astype(np.int64)
+        return Cells(len(self.atoms) + bin_, normal.score(place - bin_))
+
+    def decode(self, cells: Cells, kind: pa.DataType) -> pa.Array:
+        """The column of these cells, in its own type."""
+        codes, a = cells.codes, len(self.atoms)
+        ticks = np.zeros(len(codes))
+        if a:
+            ticks = self.atoms[np.minimum(codes, a - 1)]
+        if self.quantiles is not None:
+            p = (np.clip(codes - a, 0, self.bins - 1) + normal.rank(cells.residuals)) / self.bins
+            ticks = np.where(codes >= a, self.quantiles.value(p), ticks)
+        special = codes - a - self.bins
+        null = self.missing & (codes == self.levels - 1)
+        floating = pa.types.is_floating(kind)
+        column = self.line.column(ticks, kind)
+        if floating and self.specials:
+            values = np.asarray(column.to_numpy(zero_copy_only=False)).copy()
+            for i, value in enumerate(self.specials):
+                values[special == i] = value
+            column = pa.array(values).cast(kind)
+        return _with_nulls(column, null) if self.missing else column
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        q = self.quantiles
+        return {
+            "codec": "number",
+            "line": self.line.to_json(),
+            "atoms": self.atoms.tolist(),
+            "bins": self.bins,
+            "quantiles": q and {"ranks": q.ranks.tolist(), "values": q.values.tolist()},
+            "low": self.low.tolist(),
+            "high": self.high.tolist(),
+            "specials": [str(v) for v in self.specials],
+            "missing": self.missing,
+        }
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> Self:
+        """The codec that `to_json` wrote."""
+        q = record["quantiles"]
+        return cls(
+            Line(**record["line"]),
+            np.array(record["atoms"], dtype=float),
+            record["bins"],
+            q and Quantiles(np.array(q["ranks"], dtype=float), np.array(q["values"], dtype=float)),
+            np.array(record["low"], dtype=float),
+            np.array(record["high"], dtype=float),
+            tuple(float(v) for v in record["specials"]),
+            record["missing"],
+        )
+
+
+def _atoms(counts: Codes, settings: NumberSettings) -> NDArray[np.bool_]:
+    """Which distinct values are atoms."""
+    few = len(counts) <= settings.atoms
+    least = settings.shared if few else max(settings.shared, settings.atom_share * counts.sum())
+    atom = counts >= least
+    return atom
+
+
+def _intervals(
+    values: Floats, counts: Codes, atom: NDArray[np.bool_], bins: int, quantiles: Quantiles | None
+) -> tuple[Floats, Floats]:
+    """Where each code lies among the ranks of all rows: atoms as points, bins as intervals."""
+    upper = np.cumsum(counts) / max(counts.sum(), 1)
+    middle = upper - counts / max(counts.sum(), 1) / 2
+    if quantiles is None:
+        return middle[atom], middle[atom]
+    inner = quantiles.value(np.arange(1, bins) / bins)
+    edges = np.r_[0.0, np.interp(inner, values, middle), 1.0]
+    edges = np.maximum.accumulate(edges) + np.arange(bins + 1) * 1e-9  # open, whatever the ties
+    return np.r_[middle[atom], edges[:-1]], np.r_[middle[atom], edges[1:]]
+
+
+def _with_nulls(column: pa.Array, null: NDArray[np.bool_]) -> pa.Array:
+    from pyarrow import compute as pc
+
+    return pc.if_else(pa.array(~null), column, pa.scalar(None, column.type))

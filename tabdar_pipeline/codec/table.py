@@ -1,0 +1,163 @@
+"""A table as codes and residuals, and back: one codec a column, fitted once, kept as JSON.
+
+N rows, C modelled columns.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from tabdar_pipeline.codec.category import CategoryCodec
+from tabdar_pipeline.codec.constant import ConstantCodec
+from tabdar_pipeline.codec.identifier import IdentifierCodec
+from tabdar_pipeline.codec.number import Cells, NumberCodec, NumberSettings
+from tabdar_pipeline.errors import SourceError
+from tabdar_pipeline.schemas.columns import Column, Kind
+from tabdar_pipeline.schemas.table import TableSchema
+from tabdar_pipeline.schemas.types import arrow_type
+
+ColumnCodec = NumberCodec | CategoryCodec
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedTable:
+    """What the network learns from: codes, residuals, and which cells are known."""
+
+    codes: NDArray[np.int64]  # (N, C), 0 where unknown
+    values: NDArray[np.float32]  # (N, C) residuals, 0 where a code has none
+    known: NDArray[np.bool_]  # (N, C)
+
+    def __len__(self) -> int:
+        """N, the number of rows."""
+        return len(self.codes)
+
+    def take(self, rows: NDArray[np.int64]) -> "EncodedTable":
+        """These rows."""
+        return EncodedTable(self.codes[rows], self.values[rows], self.known[rows])
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Codes and residuals of consecutive rows of a synthetic table."""
+
+    codes: NDArray[np.int64]  # (B, C)
+    values: NDArray[np.float32]  # (B, C)
+    first_row: int
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class TableCodec:
+    """The codecs of a table's modelled columns, in the order of the schema."""
+
+    columns: tuple[ColumnCodec, ...]
+    made: Mapping[str, IdentifierCodec | ConstantCodec]  # the columns that are not modelled
+    rare: Mapping[str, int] = field(default_factory=dict)  # cells of levels too rare to keep
+
+    @classmethod
+    def fit(cls, table: pa.Table, schema: TableSchema, settings: NumberSettings) -> Self:
+        """Learn one codec for each modelled column."""
+        codecs, rare = [], {}
+        for column in schema.modelled:
+            values = combined(table, column)
+            if column.kind is Kind.CATEGORY:
+                codec: ColumnCodec = CategoryCodec.fit(values, settings.shared)
+                rare[column.name] = int((codec.encode(values) < 0).sum())
+            else:
+                codec = NumberCodec.fit(values, settings)
+            codecs.append(codec)
+        made = {c.name: _made(c, combined(table, c)) for c in schema.columns if not c.modelled}
+        return cls(tuple(codecs), made, {name: n for name, n in rare.items() if n})
+
+    def encode(self, table: pa.Table, schema: TableSchema, rng: np.random.Generator) -> EncodedTable:
+        """Codes, residuals and known cells of the modelled columns."""
+        cells = [
+            self._encode_column(codec, combined(table, column), rng)
+            for codec, column in zip(self.columns, schema.modelled, strict=True)
+        ]
+        codes = np.stack([c.codes for c in cells], axis=1)
+        values = np.stack([c.residuals for c in cells], axis=1).astype(np.float32)
+        return EncodedTable(np.maximum(codes, 0), np.where(codes < 0, 0, values), codes >= 0)
+
+    @staticmethod
+    def _encode_column(codec: ColumnCodec, column: pa.Array, rng: np.random.Generator) -> Cells:
+        if isinstance(codec, NumberCodec):
+            return codec.encode(column, rng)
+        return Cells(codec.encode(column), np.zeros(len(column)))
+
+    def decode(self, cells: Block, schema: TableSchema) -> pa.RecordBatch:
+        """A block of rows as the table's own columns, in its own order and types."""
+        modelled = {
+            column.name: _decode(codec, cells, c, arrow_type(column.arrow_type))
+            for c, (codec, column) in enumerate(zip(self.columns, schema.modelled, strict=True))
+        }
+        rows = len(cells.codes)
+        arrays = [
+            modelled[column.name]
+            if column.modelled
+            else self.made[column.name].generate(
+                cells.first_row, rows, cells.seed, arrow_type(column.arrow_type)
+            )
+            for column in schema.columns
+        ]
+        return pa.RecordBatch.from_arrays(arrays, names=list(schema.names))
+
+    @property
+    def offsets(self) -> NDArray[np.int64]:
+        """(C + 1,) where each column's codes begin in the flat row of all codes."""
+        return np.cumsum([0, *(codec.levels for codec in self.columns)]).astype(np.int64)
+
+    @property
+    def continuous(self) -> NDArray[np.bool_]:
+        """(K,) for each code of all columns, whether it carries a residual."""
+        return np.concatenate([_continuous(codec) for codec in self.columns])
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return {
+            "columns": [codec.to_json() for codec in self.columns],
+            "made": {n: c.to_json() for n, c in self.made.items()},
+            "rare": dict(self.rare),
+        }
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> Self:
+        """The codec that `to_json` wrote."""
+        readers = {"number": NumberCodec.from_json, "category": CategoryCodec.from_json}
+        columns = tuple(readers[column["codec"]](column) for column in record["columns"])
+        makers = {"identifier": IdentifierCodec.from_json, "constant": ConstantCodec.from_json}
+        made = {name: makers[c["codec"]](c) for name, c in record["made"].items()}
+        return cls(columns, made, record["rare"])
+
+
+def _made(column: Column, values: pa.Array) -> IdentifierCodec | ConstantCodec:
+    if column.kind is Kind.CONSTANT:
+        return ConstantCodec.fit(values)
+    return IdentifierCodec.fit(values, unique=column.kind is Kind.KEY)
+
+
+def _continuous(codec: ColumnCodec) -> NDArray[np.bool_]:
+    if isinstance(codec, NumberCodec):
+        return codec.high > codec.low
+    return np.zeros(codec.levels, bool)
+
+
+def _decode(codec: ColumnCodec, block: Block, c: int, kind: pa.DataType) -> pa.Array:
+    if isinstance(codec, NumberCodec):
+        return codec.decode(Cells(block.codes[:, c], block.values[:, c].astype(np.float64)), kind)
+    return codec.decode(block.codes[:, c], kind)
+
+
+def combined(table: pa.Table, column: Column) -> pa.Array:
+    """One column as one array; refuses a table that lacks it."""
+    if column.name not in table.column_names:
+        raise SourceError(
+            f"the table must have the column {column.name!r}, however it has "
+            f"{', '.join(map(repr, table.column_names))}. Add the column or fit a model without it."
+        )
+    chunks = table[column.name].combine_chunks()
+    return chunks.combine_chunks() if isinstance(chunks, pa.ChunkedArray) else chunks

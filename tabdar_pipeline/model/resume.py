@@ -1,0 +1,73 @@
+"""The state of training on disk, so that a run goes on where it stopped: safetensors and JSON."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from tabdar_pipeline.model.training import EpochRecord, Learner, State
+
+_TENSORS, _STATE = "training.safetensors", "training.json"
+
+
+def save(it: Learner, folder: Path, key: str) -> None:
+    """Keep the learner; whole or not at all. `key` names the run it belongs to."""
+    folder.mkdir(parents=True, exist_ok=True)
+    state = asdict(it.state)
+    tensors = {f"model/{k}": v for k, v in it.model.state_dict().items()}
+    tensors |= {f"average/{k}": v for k, v in it.average.state_dict().items()}
+    tensors |= {f"best/{k}": v for k, v in it.best.items()}
+    tensors["rng"] = it.rng.get_state()
+    for i, moments in it.optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer/{i}/{k}": v for k, v in moments.items()}
+    name = f"{it.state.step}-{_TENSORS}"
+    save_file({k: v.detach().contiguous().clone() for k, v in tensors.items()}, folder / f".{name}")
+    (folder / f".{name}").replace(folder / name)
+    partial = folder / f".{_STATE}"
+    partial.write_text(json.dumps({"key": key, "tensors": name, "state": state}), encoding="utf-8")
+    partial.replace(folder / _STATE)
+    for old in folder.glob(f"*-{_TENSORS}"):
+        if old.name != name:
+            old.unlink()
+
+
+def restore(it: Learner, folder: Path, key: str) -> bool:
+    """Take up the learner that was kept for this key; False where there is none."""
+    if not (folder / _STATE).is_file():
+        return False
+    record = json.loads((folder / _STATE).read_text(encoding="utf-8"))
+    if record["key"] != key or not (folder / record["tensors"]).is_file():
+        return False
+    tensors = load_file(folder / record["tensors"], device=str(it.model.offsets.device))
+    it.model.load_state_dict(_part(tensors, "model/"))
+    it.average.load_state_dict(_part(tensors, "average/"))
+    it.best = _part(tensors, "best/")
+    it.rng.set_state(tensors["rng"].cpu())
+    it.optimizer.load_state_dict(_optimizer(it, tensors))
+    state = record["state"]
+    history = [EpochRecord(**r) for r in state.pop("history")]
+    it.state = State(**state, history=history)
+    return True
+
+
+def clear(folder: Path) -> None:
+    """Forget what was kept."""
+    for path in [*folder.glob(f"*{_TENSORS}"), *folder.glob(f"*{_STATE}")]:
+        path.unlink()
+
+
+def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+
+
+def _optimizer(it: Learner, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in _part(tensors, "optimizer/").items():
+        i, moment = name.split("/")
+        state.setdefault(int(i), {})[moment] = tensor
+    groups: list[dict[str, Any]] = it.optimizer.state_dict()["param_groups"]
+    return {"state": state, "param_groups": groups}

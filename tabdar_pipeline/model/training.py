@@ -1,0 +1,267 @@
+"""Training: random orders of columns, the order-agnostic likelihood, a budget that is kept.
+
+B rows, C columns, S noise levels.
+"""
+
+import copy
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tabdar_pipeline.errors import TrainingError
+from tabdar_pipeline.model.config import Reveal, TrainConfig
+from tabdar_pipeline.model.tabdar import Batch, Loss, TabDAR
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Encoded rows on the training device."""
+
+    codes: Tensor  # (N, C) int32
+    values: Tensor  # (N, C) residuals
+    known: Tensor  # (N, C) bool
+
+    def __len__(self) -> int:
+        """N, the number of rows."""
+        return len(self.codes)
+
+    def take(self, rows: Tensor) -> "Rows":
+        """These rows."""
+        return Rows(self.codes[rows], self.values[rows], self.known[rows])
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """How long to train: seconds of wall clock, or epochs."""
+
+    seconds: float | None
+    epochs: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class EpochRecord:
+    """Where training stands after an epoch, or a part of one."""
+
+    epoch: float
+    step: int
+    seconds: float
+    budget: float  # the share of the budget used, 0 to 1
+    train_loss: float
+    validation_loss: float
+    categorical: float  # validation cross-entropy, nats a row
+    denoising: float  # validation denoising loss, a row
+    best: bool
+
+
+@dataclass(slots=True)
+class State:
+    """All that a run needs to go on where it stopped."""
+
+    step: int = 0
+    seconds: float = 0.0  # spent by earlier attempts
+    best_loss: float = math.inf
+    history: list[EpochRecord] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Learner:
+    """A model, its weight average, its best weights, and what moves them."""
+
+    model: TabDAR
+    average: TabDAR
+    best: dict[str, Tensor]
+    optimizer: torch.optim.Optimizer
+    rng: torch.Generator
+    state: State
+
+    def state_dict(self) -> dict[str, Any]:
+        """Tensors and plain values of everything that changes."""
+        return {
+            "model": self.model.state_dict(), "average": self.average.state_dict(),
+            "best": self.best, "optimizer": self.optimizer.state_dict(),
+            "rng": self.rng.get_state(),
+        }
+
+
+def reveal_times(known: Tensor, reveal: Reveal, rng: torch.Generator) -> Tensor:
+    """When each cell is revealed, (B, C): a random order a row, unknown cells never before known.
+
+    cached: every column has its own time. paper: k visible columns at time 0, the rest at time 1,
+    k uniform (paper, section 3.2). mixed: the first k at time 0 together, in half of the rows.
+    """
+    rows, columns = known.shape
+    keys = torch.rand(rows, columns, generator=rng, device=known.device)
+    order = (keys + 2.0 * ~known).argsort(dim=1).argsort(dim=1)
+    if reveal == "cached":
+        return order
+    k = torch.randint(columns, (rows, 1), generator=rng, device=known.device)
+    if reveal == "paper":
+        return (order >= k).long()
+    half = torch.rand(rows, 1, generator=rng, device=known.device) < 0.5
+    return torch.where((order < k) & half, 0, order)
+
+
+def batch(rows: Rows, config: TrainConfig, rng: torch.Generator) -> Batch:
+    """A training batch: every known cell that is not given is a target, each count k weighs the same."""
+    times = reveal_times(rows.known, config.reveal, rng)
+    weight = rows.known.float()
+    if config.reveal != "cached":
+        given = (times == 0) & ((times == 0).sum(dim=1, keepdim=True) > 1)
+        if config.reveal == "paper":
+            given = times == 0
+        weight = weight * ~given
+        weight = weight * (weight.shape[1] / weight.sum(dim=1, keepdim=True).clamp(min=1))
+    return Batch(rows.codes.long(), rows.values, weight, times)
+
+
+def noise(shape: tuple[int, ...], config: TrainConfig, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+    """log-normal noise levels and unit noise."""
+    draw = lambda: torch.randn(shape, generator=rng, device=rng.device)  # noqa: E731
+    return torch.exp(config.noise_mean + config.noise_std * draw()), draw()
+
+
+def learner(model: TabDAR, config: TrainConfig, seed: int) -> Learner:
+    """A fresh learner of this model."""
+    device = model.offsets.device
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay,
+        betas=(0.9, 0.99), fused=True,
+    )
+    average = copy.deepcopy(model)
+    rng = torch.Generator(device).manual_seed(seed)
+    return Learner(model, average, copy.deepcopy(model.state_dict()), optimizer, rng, State())
+
+
+def train(
+    it: Learner, rows: Rows, validation: Rows, config: TrainConfig, budget: Budget,
+    *, precision: torch.dtype, started: float, records: int = 24,
+) -> Iterator[EpochRecord]:
+    """Descend until the budget is spent, yielding a record some `records` times along the way."""
+    per_epoch = max(1, len(rows) // config.batch)
+    clock = Clock(budget, per_epoch, started - it.state.seconds)
+    step_loss = _Mean()
+    next_record = it.state.history[-1].budget if it.state.history else 0.0
+    next_record += 1 / records
+    for indices in _batches(len(rows), config.batch, it.rng):
+        share = clock.share(it.state.step)
+        if share >= 1:
+            break
+        loss = _step(it, rows.take(indices), config, share, precision)
+        step_loss.add(loss)
+        it.state.step += 1
+        share = clock.share(it.state.step)
+        if share >= next_record or share >= 1:
+            next_record = share + 1 / records
+            yield _record(it, validation, config, clock, step_loss, per_epoch, precision)
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """How much of the budget is used."""
+
+    budget: Budget
+    per_epoch: int
+    started: float
+
+    def seconds(self) -> float:
+        """Since the start of training, earlier attempts included."""
+        return time.perf_counter() - self.started
+
+    def share(self, step: int) -> float:
+        """Of the budget, 0 to 1."""
+        if self.budget.seconds is not None:
+            return self.seconds() / self.budget.seconds
+        return step / (self.per_epoch * (self.budget.epochs or 1))
+
+
+def _batches(rows: int, size: int, rng: torch.Generator) -> Iterator[Tensor]:
+    """Shuffled rows for ever, an epoch after the other; the last short batch is left out."""
+    size = min(size, rows)
+    while True:
+        order = torch.randperm(rows, generator=rng, device=rng.device)
+        yield from order[: rows // size * size].split(size)
+
+
+def _step(it: Learner, rows: Rows, config: TrainConfig, share: float, precision: torch.dtype) -> Tensor:
+    for group in it.optimizer.param_groups:
+        group["lr"] = config.learning_rate * _schedule(share, config.warmup)
+    loss = _loss(it.model.train(), rows, config, it.rng, precision).total
+    it.optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    norm = torch.nn.utils.clip_grad_norm_(it.model.parameters(), config.gradient_norm, foreach=True)
+    if torch.isfinite(norm):
+        it.optimizer.step()
+        _follow(it, config)
+    return loss.detach()
+
+
+def _loss(
+    model: TabDAR, rows: Rows, config: TrainConfig, rng: torch.Generator, precision: torch.dtype
+) -> Loss:
+    sigma, unit = noise((*rows.codes.shape, config.noise_levels), config, rng)
+    with torch.autocast(rng.device.type, dtype=precision, enabled=precision != torch.float32):
+        return model.loss(batch(rows, config, rng), sigma, unit)
+
+
+def _schedule(share: float, warmup: float) -> float:
+    """Linear warm-up, then a cosine to zero at the end of the budget."""
+    rise = min(1.0, share / warmup + 1e-2)
+    return rise * 0.5 * (1 + math.cos(math.pi * min(share, 1.0)))
+
+
+@torch.no_grad()
+def _follow(it: Learner, config: TrainConfig) -> None:
+    """Move the average: its horizon is a share of the steps so far."""
+    rate = 1 / (1 + config.ema_steps * it.state.step)
+    torch._foreach_lerp_(list(it.average.parameters()), list(it.model.parameters()), rate)
+
+
+@torch.no_grad()
+def _record(
+    it: Learner, validation: Rows, config: TrainConfig, clock: Clock, mean: "_Mean",
+    per_epoch: int, precision: torch.dtype,
+) -> EpochRecord:
+    rng = torch.Generator(it.rng.device).manual_seed(0)  # the same orders and noise each time
+    loss = _loss(it.average.eval(), validation, config, rng, precision)
+    total = float(loss.total)
+    if not math.isfinite(total):
+        raise TrainingError(
+            f"the validation loss must be finite, however it is {total} after step {it.state.step}. "
+            "Fit again with another seed, or with --precision fp32."
+        )
+    best = total < it.state.best_loss
+    if best:
+        it.state.best_loss = total
+        it.best = copy.deepcopy(it.average.state_dict())
+    record = EpochRecord(
+        it.state.step / per_epoch, it.state.step, clock.seconds(),
+        min(1.0, clock.share(it.state.step)), mean.take(), total,
+        float(loss.categorical), float(loss.denoising), best,
+    )
+    it.state.history.append(record)
+    return record
+
+
+class _Mean:
+    """A mean kept on the device, read once a record."""
+
+    def __init__(self) -> None:
+        self.total: Tensor | float = 0.0
+        self.count = 0
+
+    def add(self, value: Tensor) -> None:
+        self.total = self.total + value
+        self.count += 1
+
+    def take(self) -> float:
+        mean = float(self.total) / max(self.count, 1)
+        self.total, self.count = 0.0, 0
+        return mean
+
+
+Progress = Callable[[EpochRecord], None]

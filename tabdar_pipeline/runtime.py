@@ -1,0 +1,161 @@
+"""The ONNX engine of the any-order loop: onnxruntime and numpy, no torch."""
+
+import math
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from tabdar_pipeline.codec.table import Block, TableCodec, combined
+from tabdar_pipeline.errors import ModelDirectoryError
+from tabdar_pipeline.sampling.complete import complete
+from tabdar_pipeline.sampling.draws import BLOCK_ROWS, Draws
+from tabdar_pipeline.sampling.engine import (
+    Cells,
+    Codes,
+    Condition,
+    Engine,
+    Floats,
+    Reveal,
+    step_inputs,
+)
+from tabdar_pipeline.schemas.table import TableSchema
+
+BACKBONE, DENOISER = "backbone.onnx", "denoiser.onnx"
+
+
+class OnnxEngine:
+    """Runs an exported model in onnxruntime."""
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        offsets: NDArray[np.int64],
+        continuous: NDArray[np.bool_],
+        reveal: Reveal,
+        device: str = "auto",
+        threads: int | None = None,
+    ) -> None:
+        self.offsets, self.continuous, self.reveal = offsets, continuous, reveal
+        self.backbone = _session(folder / BACKBONE, device, threads)
+        self.denoiser = _session(folder / DENOISER, device, threads)
+        shape = next(i.shape for i in self.backbone.get_inputs() if i.name == "memory")
+        self.blocks, self.width = int(shape[0]), int(shape[3])
+        self.denoiser_inputs = [i.name for i in self.denoiser.get_inputs()]
+
+    def start(self, rows: int) -> Floats:
+        """Memory (L, B, 0, 2 E)."""
+        return np.zeros((self.blocks, rows, 0, self.width), np.float32)
+
+    def step(self, memory: Floats, columns: Codes, cells: Cells, target: int) -> Condition:
+        """Reveal these columns' cells, then ask for the target column."""
+        names = ("columns", "codes", "values", "hidden", "target", "levels")
+        inputs = step_inputs(columns, cells, target, self.offsets, memory.shape[2], self.reveal)
+        feed = dict(zip(names, inputs, strict=True), memory=memory)
+        return Condition(*self.backbone.run(["z", "logits", "memory_out"], feed))
+
+    def residuals(self, z: Floats, flat: Codes, noise: Floats) -> Floats:
+        """Draw residuals (M,)."""
+        feed = dict(zip(("z", "flat", "noise"), (z, flat, noise), strict=True))
+        drawn: Floats = self.denoiser.run(["residual"], feed)[0]
+        return drawn
+
+
+def _session(path: Path, device: str, threads: int | None) -> Any:
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise ModelDirectoryError(
+            "sampling through ONNX needs onnxruntime, however it is not installed. "
+            "Install it: pip install 'tabdar-pipeline[cpu]'"
+        ) from error
+    if not path.is_file():
+        raise ModelDirectoryError(
+            f"a model directory must hold {path.name!r}, however {str(path.parent)!r} has none. "
+            f"Make it: tabdar export {path.parent}"
+        )
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads or len(os.sched_getaffinity(0))
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(path, options, providers=_providers(device))
+
+
+def _providers(device: str) -> Sequence[str]:
+    """CUDA where it is asked for, or there."""
+    import onnxruntime
+
+    cuda = "CUDAExecutionProvider"
+    if device == "cpu" or cuda not in onnxruntime.get_available_providers():
+        return ["CPUExecutionProvider"]
+    if device == "auto" and not Path("/proc/driver/nvidia").exists():
+        return ["CPUExecutionProvider"]
+    onnxruntime.preload_dlls()
+    return [cuda, "CPUExecutionProvider"]
+
+
+def sample_batches(
+    engine: Engine, codec: TableCodec, schema: TableSchema, *, rows: int, seed: int
+) -> Iterator[pa.RecordBatch]:
+    """Synthetic rows, block by block; block b is the same whoever draws it."""
+    columns = len(codec.columns)
+    for block in range(math.ceil(rows / BLOCK_ROWS)):
+        draws = Draws.of(seed, block, columns)
+        cells = complete(engine, Cells.empty(BLOCK_ROWS, columns), [], draws)
+        first = block * BLOCK_ROWS
+        batch = codec.decode(Block(cells.codes, cells.values, first, seed), schema)
+        yield batch.slice(0, min(BLOCK_ROWS, rows - first))
+
+
+def impute(
+    engine: Engine, codec: TableCodec, schema: TableSchema, table: pa.Table, *, seed: int
+) -> pa.Table:
+    """Fill missing cells; observed cells stay as they are, and so does every other row."""
+    missing = np.stack(
+        [np.asarray(combined(table, c).is_null().to_numpy(zero_copy_only=False)) for c in schema.modelled],
+        axis=1,
+    )
+    encoded = codec.encode(table, schema, np.random.default_rng(seed))
+    visible = encoded.known & ~missing
+    codes, values = encoded.codes.copy(), encoded.values.copy()
+    hashes = _row_hashes(table)
+    todo = np.flatnonzero(missing.any(axis=1))
+    patterns, members = np.unique(visible[todo], axis=0, return_inverse=True)
+    for p, pattern in enumerate(patterns):
+        same = todo[members.ravel() == p]
+        order = Draws.of(seed, 0, len(pattern), rows=1).order
+        for rows in np.array_split(same, math.ceil(len(same) / BLOCK_ROWS)):
+            draws = Draws.of_rows(seed, hashes[rows], order)
+            cells = Cells(codes[rows], values[rows])
+            filled = complete(engine, cells, np.flatnonzero(pattern).tolist(), draws, _no_nulls(codec))
+            codes[rows], values[rows] = filled.codes, filled.values
+    return _merge(table, schema, codec, Block(codes, values, 0, seed))
+
+
+def _merge(table: pa.Table, schema: TableSchema, codec: TableCodec, block: Block) -> pa.Table:
+    """Decoded cells where the table has none."""
+    decoded = codec.decode(block, schema)
+    for column in schema.modelled:
+        values = combined(table, column)
+        if values.null_count:
+            filled = pc.if_else(values.is_valid(), values, decoded[column.name].cast(values.type))
+            table = table.set_column(table.column_names.index(column.name), column.name, filled)
+    return table
+
+
+def _no_nulls(codec: TableCodec) -> dict[int, NDArray[np.bool_]]:
+    """The codes that an imputed cell must not have: NULL."""
+    return {
+        c: np.arange(it.levels) == it.levels - 1 for c, it in enumerate(codec.columns) if it.missing
+    }
+
+
+def _row_hashes(table: pa.Table) -> NDArray[np.uint64]:
+    from pandas.util import hash_pandas_object
+
+    return np.asarray(hash_pandas_object(table.to_pandas(), index=False).to_numpy(np.uint64))

@@ -1,0 +1,364 @@
+"""The library's door: fit, sample, impute, save, load."""
+
+import hashlib
+import json
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+import numpy as np
+import pyarrow as pa
+
+from tabdar_pipeline import checkpoint, runtime
+from tabdar_pipeline.codec.number import NumberCodec, NumberSettings
+from tabdar_pipeline.codec.table import EncodedTable, TableCodec
+from tabdar_pipeline.errors import UsageError
+from tabdar_pipeline.schemas.infer import infer_schema
+from tabdar_pipeline.schemas.table import TableSchema
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import torch
+
+    from tabdar_pipeline.model.onnx import ExportRecord
+    from tabdar_pipeline.model.tabdar import TabDAR as Network
+    from tabdar_pipeline.model.training import EpochRecord, Learner
+    from tabdar_pipeline.sampling.engine import Engine
+
+Table = "pd.DataFrame | pa.Table"
+Preset = Literal["auto", "small", "medium", "large"]
+_SIZES = {
+    "small": {"width": 64, "layers": 3},
+    "medium": {"width": 96, "layers": 4, "heads": 3},
+    "large": {"width": 192, "layers": 6, "heads": 6, "denoiser_width": 128},
+}
+DEFAULT_SECONDS = 120.0
+KEEP_EVERY_S = 60.0
+SOLVER_STEPS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class FitSettings:
+    """How a model is fitted."""
+
+    seconds: float | None = None
+    epochs: int | None = None
+    seed: int = 0
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    preset: Preset = "auto"
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    threads: int | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse settings that cannot be met."""
+        if self.seconds is not None and self.epochs is not None:
+            raise UsageError("a budget must be seconds or epochs, however both are given. Drop one.")
+        for name in ("seconds", "epochs", "threads"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise UsageError(f"{name} must be above 0, however: {name}={value}. Raise it.")
+
+
+class TabDAR:
+    """A fitted model of one table: p(any columns | any other columns)."""
+
+    def __init__(
+        self,
+        network: "Network",
+        schema: TableSchema,
+        codec: TableCodec,
+        settings: dict[str, Any],
+        history: "tuple[EpochRecord, ...]",
+    ) -> None:
+        self.network, self.schema, self.codec = network, schema, codec
+        self.settings, self.history = settings, history
+        self._home: tempfile.TemporaryDirectory[str] | None = None
+        self._folder: Path | None = None
+
+    @classmethod
+    def fit(
+        cls,
+        table: "pd.DataFrame | pa.Table",
+        *,
+        name: str = "table",
+        schema: TableSchema | None = None,
+        settings: FitSettings | None = None,
+        progress: "Callable[[EpochRecord], None] | None" = None,
+        resume: Path | None = None,
+        **overrides: Any,
+    ) -> Self:
+        """Learn a table. `overrides` are fields of FitSettings: seconds, epochs, seed, device, ...
+
+        `resume`: a folder that keeps the state of training once a minute; a later fit of the same
+        table with the same settings goes on from it.
+        """
+        started = time.perf_counter()
+        settings = replace(settings or FitSettings(), **overrides)
+        if settings.seconds is None and settings.epochs is None:
+            settings = replace(settings, seconds=DEFAULT_SECONDS)
+        rows = _arrow(table)
+        schema = schema or infer_schema(rows, name)
+        codec = TableCodec.fit(rows, schema, NumberSettings())
+        encoded = codec.encode(rows, schema, np.random.default_rng(settings.seed))
+        return cls._fit(encoded, schema, codec, settings, progress, resume, started)
+
+    @classmethod
+    def _fit(
+        cls, encoded: EncodedTable, schema: TableSchema, codec: TableCodec, settings: FitSettings,
+        progress: "Callable[[EpochRecord], None] | None", resume: Path | None, started: float,
+    ) -> Self:
+        from tabdar_pipeline.model import resume as kept
+        from tabdar_pipeline.model import training
+
+        hardware = _hardware(settings)
+        config = training.TrainConfig(batch=_batch(len(encoded), hardware.device.type))
+        learner = _learner(codec, settings, hardware, config)
+        key = _key(encoded, settings)
+        if resume is not None:
+            kept.restore(learner, resume, key)
+        rows, validation = _rows(encoded, settings.seed, hardware.device)
+        saved = time.perf_counter()
+        try:
+            for record in training.train(
+                learner, rows, validation, config,
+                training.Budget(settings.seconds, settings.epochs),
+                precision=hardware.precision, started=started,
+            ):
+                if progress is not None:
+                    progress(record)
+                if resume is not None and time.perf_counter() - saved > KEEP_EVERY_S:
+                    _keep(learner, resume, key, record)
+                    saved = time.perf_counter()
+        except KeyboardInterrupt:
+            if resume is not None and learner.state.history:
+                _keep(learner, resume, key, learner.state.history[-1])
+            raise
+        if resume is not None:
+            kept.clear(resume)
+        learner.model.load_state_dict(learner.best)
+        facts = asdict(settings) | {
+            "device": str(hardware.device), "train": asdict(config), "rows": len(encoded),
+            "precision": str(hardware.precision).removeprefix("torch."),
+        }
+        return cls(learner.model.eval().cpu(), schema, codec, facts, tuple(learner.state.history))
+
+    @property
+    def seed(self) -> int:
+        """The seed it was fitted with."""
+        return int(self.settings["seed"])
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 over schema, codec and weights."""
+        return checkpoint.fingerprint(checkpoint.verify(self._saved()))
+
+    def sample(
+        self, rows: int, *, seed: int = 0, engine: Literal["onnx", "torch"] = "onnx",
+        format: Literal["pandas", "arrow"] = "pandas",
+    ) -> "pd.DataFrame | pa.Table":
+        """A synthetic table of so many rows, of the types of the table that was learned."""
+        batches = list(self.sample_batches(rows, seed=seed, engine=engine))
+        table = pa.Table.from_batches(batches)
+        return table if format == "arrow" else table.to_pandas()
+
+    def sample_batches(
+        self, rows: int, *, seed: int = 0, engine: Literal["onnx", "torch"] = "onnx",
+        threads: int | None = None,
+    ) -> Iterator[pa.RecordBatch]:
+        """The same in blocks, each a function of (seed, block) alone."""
+        return runtime.sample_batches(
+            self._engine(engine, threads), self.codec, self.schema, rows=rows, seed=seed
+        )
+
+    def impute(
+        self, table: "pd.DataFrame | pa.Table", *, seed: int = 0, draws: int = 1,
+        engine: Literal["onnx", "torch"] = "onnx",
+    ) -> pa.Table:
+        """The table with its missing cells filled; with several draws, one copy after the other."""
+        rows, filler = _arrow(table), self._engine(engine, None)
+        copies = [
+            runtime.impute(filler, self.codec, self.schema, rows, seed=seed + 1_000_003 * draw)
+            for draw in range(draws)
+        ]
+        return pa.concat_tables(copies)
+
+    def export(self, folder: Path | None = None) -> "ExportRecord":
+        """Write backbone.onnx and denoiser.onnx into a saved model's folder; raises ParityError."""
+        from tabdar_pipeline.model import onnx
+
+        home = folder or self._saved()
+        record = onnx.export(self.network, home, solver_steps=SOLVER_STEPS)
+        checkpoint.seal(home)
+        return record
+
+    def save(self, folder: Path | str) -> None:
+        """Write the model directory, whole or not at all."""
+        from safetensors.torch import save_file
+
+        folder = Path(folder)
+        records = {
+            checkpoint.MODEL: {
+                "config": asdict(self.network.config),
+                "settings": self.settings,
+                "history": [asdict(record) for record in self.history],
+            },
+            checkpoint.SCHEMA: self.schema.to_json(),
+            checkpoint.CODEC: self.codec.to_json(),
+        }
+        with tempfile.TemporaryDirectory() as scratch:
+            weights = Path(scratch) / checkpoint.WEIGHTS
+            save_file({k: v.contiguous() for k, v in self.network.state_dict().items()}, weights)
+            files = {checkpoint.WEIGHTS: weights}
+            if self._folder is not None:
+                graphs = (runtime.BACKBONE, runtime.DENOISER)
+                files |= {n: self._folder / n for n in graphs if (self._folder / n).is_file()}
+            checkpoint.write(folder, records, files)
+        self._folder = folder
+
+    @classmethod
+    def load(cls, folder: Path | str) -> Self:
+        """Read a model directory; raises ModelDirectoryError where it is torn or altered."""
+        from safetensors.torch import load_file
+
+        from tabdar_pipeline.model.config import ModelConfig
+        from tabdar_pipeline.model.tabdar import TabDAR as Network
+        from tabdar_pipeline.model.training import EpochRecord
+
+        folder = Path(folder)
+        it = checkpoint.describe(folder)
+        network = Network(column_specs(it.codec), ModelConfig(**it.model["config"]))
+        network.load_state_dict(load_file(folder / checkpoint.WEIGHTS))
+        history = tuple(EpochRecord(**record) for record in it.model["history"])
+        model = cls(network.eval(), it.schema, it.codec, dict(it.model["settings"]), history)
+        model._folder = folder
+        return model
+
+    def _saved(self) -> Path:
+        """Where the model lies on disk; a temporary folder until it is saved."""
+        if self._folder is None:
+            self._home = tempfile.TemporaryDirectory(prefix="tabdar-")
+            self.save(Path(self._home.name) / "model")
+        assert self._folder is not None
+        return self._folder
+
+    def _engine(self, engine: str, threads: int | None) -> "Engine":
+        if engine == "torch":
+            from tabdar_pipeline.model.engine import TorchEngine
+
+            return TorchEngine(self.network, steps=SOLVER_STEPS, reveal=self._reveal)
+        folder = self._saved()
+        if not (folder / runtime.BACKBONE).is_file():
+            self.export()
+        return runtime.OnnxEngine(
+            folder, offsets=self.codec.offsets, continuous=self.codec.continuous,
+            reveal=self._reveal, threads=threads,
+        )
+
+    @property
+    def _reveal(self) -> Any:
+        return self.settings["train"]["reveal"]
+
+
+def column_specs(codec: TableCodec) -> "list[Any]":
+    """What the network must know of each column."""
+    from tabdar_pipeline.model.spec import ColumnSpec
+
+    return [
+        ColumnSpec(c.levels, tuple(c.low.tolist()), tuple(c.high.tolist()))
+        if isinstance(c, NumberCodec)
+        else ColumnSpec(c.levels)
+        for c in codec.columns
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class _Hardware:
+    device: "torch.device"
+    precision: "torch.dtype"
+
+
+def _hardware(settings: FitSettings) -> _Hardware:
+    import torch
+
+    cuda = torch.cuda.is_available()
+    if settings.device == "cuda" and not cuda:
+        raise UsageError("device must be there, however: device=cuda and no CUDA device is visible. Use auto.")
+    device = torch.device("cuda" if cuda and settings.device != "cpu" else "cpu")
+    if device.type == "cpu":
+        torch.set_num_threads(settings.threads or len(os.sched_getaffinity(0)))
+    bf16 = {"fp32": False, "bf16": True}.get(settings.precision)
+    if bf16 is None:
+        bf16 = cuda or _cpu_bf16()
+    return _Hardware(device, torch.bfloat16 if bf16 else torch.float32)
+
+
+def _cpu_bf16() -> bool:
+    """Whether the CPU multiplies bfloat16 in hardware."""
+    import torch
+
+    capabilities = getattr(torch.cpu, "get_capabilities", dict)()
+    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+
+
+def _learner(codec: TableCodec, settings: FitSettings, hardware: _Hardware, config: Any) -> "Learner":
+    import torch
+
+    from tabdar_pipeline.model.config import ModelConfig
+    from tabdar_pipeline.model.tabdar import TabDAR as Network
+    from tabdar_pipeline.model.training import learner
+
+    preset = settings.preset
+    if preset == "auto":
+        preset = "large" if hardware.device.type == "cuda" else "small"
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(settings.seed)
+        network = Network(column_specs(codec), ModelConfig(**_SIZES[preset]))  # type: ignore[arg-type]
+    return learner(network.to(hardware.device), config, settings.seed)
+
+
+def _batch(rows: int, device: str) -> int:
+    """A power of two that gives an epoch some two dozen steps, within what the device likes."""
+    most = 512 if device == "cpu" else 4096
+    return int(np.clip(2 ** round(np.log2(max(rows, 24) / 24)), 16, most))
+
+
+def _rows(encoded: EncodedTable, seed: int, device: "torch.device") -> tuple[Any, Any]:
+    """Rows to learn from, and rows to validate on (a twentieth, no more than 2,000)."""
+    import torch
+
+    from tabdar_pipeline.model.training import Rows
+
+    order = np.random.default_rng(seed).permutation(len(encoded))
+    held = min(len(encoded) // 20, 2000)
+
+    def rows(indices: Any) -> Rows:
+        part = encoded.take(indices)
+        arrays = (part.codes.astype(np.int32), part.values, part.known)
+        return Rows(*(torch.from_numpy(a).to(device) for a in arrays))
+
+    return rows(order[held:]), rows(order[:held] if held >= 10 else order)
+
+
+def _key(encoded: EncodedTable, settings: FitSettings) -> str:
+    """What a kept training state belongs to: these rows and these settings."""
+    digest = hashlib.sha256(encoded.codes.tobytes())
+    digest.update(encoded.values.tobytes())
+    digest.update(json.dumps(asdict(settings), sort_keys=True).encode())
+    return digest.hexdigest()
+
+
+def _keep(learner: "Learner", folder: Path, key: str, record: "EpochRecord") -> None:
+    from tabdar_pipeline.model import resume
+
+    learner.state.seconds = record.seconds
+    resume.save(learner, folder, key)
+
+
+def _arrow(table: "pd.DataFrame | pa.Table") -> pa.Table:
+    if isinstance(table, pa.Table):
+        return table
+    return pa.Table.from_pandas(table, preserve_index=False)
