@@ -64,3 +64,10 @@ def sql_type(kind: pa.DataType) -> str:
     if pa.types.is_fixed_size_binary(kind):
         return "BLOB"
     return _SQL.get(str(kind), str(kind).upper())
+
+
+def as_floats(values: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Numbers as float64; a decimal becomes the float nearest to it."""
+    if pa.types.is_decimal(values.type):
+        values = values.cast(pa.string())
+    return values.cast(pa.float64(), safe=False)

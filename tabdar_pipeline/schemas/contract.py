@@ -1,0 +1,237 @@
+"""What the source must satisfy: one YAML with kinds, types and rules, enforced by pandera.
+
+A person writes or reviews it once and versions it with their code. `Contract.infer` proposes one:
+ranges, vocabularies and nullability as seen, no wider.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tabdar_pipeline.errors import ContractViolation, UsageError, Violation
+from tabdar_pipeline.schemas.columns import Column, Kind
+from tabdar_pipeline.schemas.table import TableSchema
+from tabdar_pipeline.schemas.types import arrow_type, as_floats
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pandera.pandas as pandera
+
+VOCABULARY = 50  # levels that an inferred contract lists; a longer list no one reviews
+EXAMPLES = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What the cells of one column must satisfy."""
+
+    minimum: str | None = None  # as text, so that decimals and dates stay exact
+    maximum: str | None = None
+    allowed: tuple[str, ...] | None = None
+    unique: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Contract:
+    """A schema and the rules of its columns."""
+
+    schema: TableSchema
+    rules: Mapping[str, Rules]
+
+    @classmethod
+    def infer(cls, table: pa.Table, schema: TableSchema) -> Self:
+        """The contract that this table satisfies."""
+        return cls(schema, {c.name: _seen(c, table[c.name]) for c in schema.columns})
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 of its content; comments and reasons do not count."""
+        rules = {name: asdict(rule) for name, rule in self.rules.items()}
+        text = json.dumps([self.schema.fingerprint, rules], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def validate(self, table: pa.Table) -> tuple[Violation, ...]:
+        """Every rule that the table breaks, with count and examples; empty if none."""
+        structural = _structure(self.schema, table)
+        if structural:
+            return structural
+        return _cells(self, table)
+
+    def enforce(self, table: pa.Table) -> None:
+        """Raise ContractViolation where the table breaks a rule."""
+        violations = self.validate(table)
+        if violations:
+            raise ContractViolation(self.schema.name, violations)
+
+    def to_yaml(self) -> str:
+        """For review: one entry a column."""
+        import yaml
+
+        columns = {
+            c.name: {
+                "kind": str(c.kind),
+                "arrow_type": c.arrow_type,
+                "sql_type": c.sql_type,
+                "nullable": c.nullable,
+                **({"reason": c.reason} if c.reason else {}),
+                **_compact(self.rules.get(c.name, Rules())),
+            }
+            for c in self.schema.columns
+        }
+        head = (
+            "# Contract of a source table: reviewed by a person, versioned with the code.\n"
+            "# kind: number | datetime | category | key | text | constant\n"
+        )
+        body = {"table": self.schema.name, "columns": columns}
+        return head + yaml.safe_dump(body, sort_keys=False, allow_unicode=True)
+
+    @classmethod
+    def from_yaml(cls, text: str, source: str = "contract") -> Self:
+        """The contract that `to_yaml` wrote, or a person; unknown keys are refused."""
+        import yaml
+
+        try:
+            record = yaml.safe_load(text)
+            if set(record) != {"table", "columns"}:
+                raise UsageError(f"{source}: keys must be table and columns, however: {sorted(record)}.")
+            pairs = [_entry(name, entry, source) for name, entry in record["columns"].items()]
+        except (yaml.YAMLError, AttributeError, TypeError) as error:
+            raise UsageError(f"{source}: a contract must be YAML as `tabdar contract` writes it, however: {error}") from error
+        schema = TableSchema(record["table"], tuple(column for column, _ in pairs))
+        return cls(schema, {column.name: rules for column, rules in pairs})
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """From a file."""
+        if not path.is_file():
+            raise UsageError(f"a contract must exist, however {str(path)!r} does not. Correct the path.")
+        return cls.from_yaml(path.read_text(encoding="utf-8"), str(path))
+
+
+def _entry(name: str, entry: dict[str, Any], source: str) -> tuple[Column, Rules]:
+    names = {f.name for f in fields(Rules)}
+    known = names | {f.name for f in fields(Column)} - {"name"}
+    unknown = sorted(set(entry) - known)
+    if unknown:
+        raise UsageError(f"{source}, column {name!r}: keys must be of {sorted(known)}, however: {unknown}.")
+    kinds = [str(kind) for kind in Kind]
+    if entry.get("kind") not in kinds:
+        raise UsageError(f"{source}, column {name!r}: kind must be of {kinds}, however: {entry.get('kind')!r}.")
+    rules = {k: v for k, v in entry.items() if k in names}
+    if rules.get("allowed") is not None:
+        rules["allowed"] = tuple(rules["allowed"])
+    column = {k: v for k, v in entry.items() if k not in names}
+    return Column(name=name, **{**column, "kind": Kind(column["kind"])}), Rules(**rules)
+
+
+def _compact(rules: Rules) -> dict[str, Any]:
+    record = {k: v for k, v in asdict(rules).items() if v not in (None, False)}
+    if rules.allowed is not None:
+        record["allowed"] = list(rules.allowed)
+    return record
+
+
+def _seen(column: Column, values: pa.ChunkedArray) -> Rules:
+    if column.kind in (Kind.NUMBER, Kind.DATETIME):
+        ends = pc.min_max(_finite(values))
+        if ends["min"].as_py() is None:
+            return Rules()
+        return Rules(minimum=str(ends["min"].cast(pa.string())), maximum=str(ends["max"].cast(pa.string())))
+    if column.kind is Kind.CATEGORY:
+        levels = sorted(pc.unique(_text(values)).drop_null().to_pylist())
+        return Rules(allowed=tuple(levels) if len(levels) <= VOCABULARY else None)
+    return Rules(unique=column.kind is Kind.KEY)
+
+
+def _finite(values: pa.ChunkedArray) -> pa.ChunkedArray:
+    return values.filter(pc.is_finite(values)) if pa.types.is_floating(values.type) else values
+
+
+def _text(values: pa.ChunkedArray) -> pa.ChunkedArray:
+    if pa.types.is_dictionary(values.type):
+        values = values.cast(values.type.value_type)
+    return values.cast(pa.string())
+
+
+def _structure(schema: TableSchema, table: pa.Table) -> tuple[Violation, ...]:
+    """Columns that are missing, unexpected, or of another type."""
+    have = {field.name: str(field.type) for field in table.schema}
+    found = [
+        Violation(c.name, "column is there", table.num_rows, ()) for c in schema.columns if c.name not in have
+    ]
+    found += [
+        Violation(name, "column is in the contract", table.num_rows, ())
+        for name in have
+        if name not in schema.names
+    ]
+    found += [
+        Violation(c.name, f"type is {c.arrow_type}", table.num_rows, (have[c.name],))
+        for c in schema.columns
+        if have.get(c.name, c.arrow_type) != c.arrow_type
+    ]
+    return tuple(found)
+
+
+def _cells(contract: Contract, table: pa.Table) -> tuple[Violation, ...]:
+    """The cells that break a rule, found by pandera, all at once."""
+    import pandera.errors
+
+    frame = _comparable(contract, table)
+    try:
+        _pandera(contract).validate(frame, lazy=True)
+    except pandera.errors.SchemaErrors as error:
+        return _violations(error.failure_cases, contract.schema.names)
+    return ()
+
+
+def _pandera(contract: Contract) -> "pandera.DataFrameSchema":
+    import pandera.pandas as pandera
+
+    columns = {}
+    for i, column in enumerate(contract.schema.columns):
+        rules, checks = contract.rules.get(column.name, Rules()), []
+        if rules.minimum is not None:
+            checks.append(pandera.Check.ge(_value(rules.minimum, column), name=f"minimum {rules.minimum}"))
+        if rules.maximum is not None:
+            checks.append(pandera.Check.le(_value(rules.maximum, column), name=f"maximum {rules.maximum}"))
+        if rules.allowed is not None:
+            checks.append(pandera.Check.isin(list(rules.allowed), name=f"allowed {list(rules.allowed)}"))
+        columns[str(i)] = pandera.Column(checks=checks, nullable=column.nullable, unique=rules.unique)
+    return pandera.DataFrameSchema(columns)
+
+
+def _comparable(contract: Contract, table: pa.Table) -> "pd.DataFrame":
+    """Columns by position (names can be anything): numbers and times as such, categories as text."""
+    import pandas as pd
+
+    frame = {}
+    for i, column in enumerate(contract.schema.columns):
+        values = table[column.name]
+        if column.kind in (Kind.CATEGORY, Kind.KEY, Kind.TEXT, Kind.CONSTANT):
+            frame[str(i)] = _text(values).to_pandas() if not pa.types.is_binary(values.type) else values.to_pandas()
+        elif pa.types.is_decimal(values.type):
+            frame[str(i)] = as_floats(values).to_pandas()
+        else:
+            frame[str(i)] = values.to_pandas(types_mapper=pd.ArrowDtype)
+    return pd.DataFrame(frame)
+
+
+def _value(text: str, column: Column) -> Any:
+    kind = arrow_type(column.arrow_type)
+    if pa.types.is_decimal(kind):
+        return float(text)
+    return pa.scalar(text).cast(kind).as_py()
+
+
+def _violations(cases: "pd.DataFrame", names: tuple[str, ...]) -> tuple[Violation, ...]:
+    found = []
+    for (column, check), rows in cases.groupby(["column", "check"], sort=False):
+        examples = tuple(str(v) for v in rows["failure_case"].drop_duplicates().head(EXAMPLES))
+        found.append(Violation(names[int(column)], str(check), len(rows), examples))
+    return tuple(found)
