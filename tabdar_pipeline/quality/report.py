@@ -1,0 +1,108 @@
+"""One self-contained page about a synthetic table: the decision, the figures, the pictures."""
+
+import base64
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import Any, Protocol
+
+import pyarrow as pa
+
+from tabdar_pipeline.quality import plots
+from tabdar_pipeline.quality.figures import Figures
+from tabdar_pipeline.schemas.table import TableSchema
+
+EXPLAINED = {
+    "shape_error": ("%", "lower", "mean distance between single columns"),
+    "trend_error": ("%", "lower", "mean distance between pairs of columns"),
+    "jsd": ("", "lower", "mean Jensen-Shannon distance between single columns"),
+    "alpha_precision": ("%", "higher", "synthetic rows lie where real rows lie"),
+    "beta_recall": ("%", "higher", "real rows have a synthetic row nearby"),
+    "c2st_logistic": ("%", "higher", "a logistic regression cannot tell the tables apart"),
+    "c2st_boosted": ("AUC", "0.5", "boosted trees cannot tell the tables apart"),
+    "utility": ("", "higher", "trees trained on the table predict real rows (AUC or R²)"),
+    "dcr_share": ("", "0.5", "rows are as near to unseen rows as to training rows"),
+    "copies": ("share", "lower", "rows that equal a training row"),
+    "off_support": ("share", "lower", "rows with a value the source cannot have"),
+}
+
+_STYLE = """
+body{font:15px/1.5 system-ui,sans-serif;color:#1b1b1b;background:#fff;margin:0 auto;max-width:70rem;padding:1.5rem}
+h1{font-size:1.5rem;margin:0}h2{font-size:1.1rem;margin:2rem 0 .5rem}p{margin:.3rem 0}
+table{border-collapse:collapse;width:100%}td,th{padding:.3rem .6rem;border-bottom:1px solid #e3e3e3;text-align:left}
+td.n{text-align:right;font-variant-numeric:tabular-nums}th{font-weight:600;font-size:.85rem;color:#555}
+.verdict{padding:.7rem 1rem;border-radius:6px;margin:1rem 0;font-weight:600}
+.yes{background:#e3f1ea;color:#0b5d3b}.no{background:#fbe9e4;color:#8f2d0c}
+.verdict ul{font-weight:400;margin:.3rem 0 0 1.2rem;padding:0}img{max-width:100%;height:auto}small{color:#666}
+@media print{body{max-width:none;padding:0}h2{break-after:avoid}img{break-inside:avoid}}
+"""
+
+
+class Verdict(Protocol):
+    """What a decision says: quality does not know where it comes from."""
+
+    @property
+    def passed(self) -> bool:
+        """Accepted."""
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """Why not."""
+
+
+def html(
+    figures: Figures, train: pa.Table, synthetic: pa.Table, schema: TableSchema,
+    *, title: str, decision: Verdict | None = None, history: Sequence[Any] = (),
+    facts: Mapping[str, Any] | None = None,
+) -> str:
+    """The page; it asks the network for nothing."""
+    sections = [
+        f"<h1>{escape(title)}</h1>",
+        f"<p><small>{figures.rows['train']:,} training rows, {figures.rows['holdout']:,} held out, "
+        f"{figures.rows['synthetic']:,} synthetic; {figures.rows['compared']:,} compared, seed {figures.seed}"
+        "</small></p>",
+        _verdict(decision) if decision is not None else "",
+        "<h2>Figures</h2>", _table(figures),
+        "<p><small>The floor is what real rows score that the model never saw: "
+        "no honest table does better but by luck.</small></p>",
+        _image(plots.floor_png(figures), "Each figure beside its floor"),
+        "<h2>Columns</h2><p><small>Percent of rows; the title gives the shape error.</small></p>",
+        _image(plots.columns_png(train, synthetic, schema, dict(figures.by_column)), "Each column, real and synthetic"),
+        "<h2>Pairs of columns</h2>", _image(plots.pairs_png(figures), "Error of each pair of columns"),
+    ]
+    if history:
+        sections += ["<h2>Learning</h2>", _image(plots.learning_png(history), "Losses over seconds of training")]
+    if facts:
+        sections += ["<h2>Lineage and settings</h2>", _facts(facts)]
+    return (
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
+        '<meta name="viewport" content="width=device-width"><link rel="icon" href="data:,">'
+        f"<style>{_STYLE}</style></head><body>{''.join(sections)}</body></html>"
+    )
+
+
+def _verdict(decision: Verdict) -> str:
+    if decision.passed:
+        return '<div class="verdict yes">Accepted: within every limit of the policy.</div>'
+    reasons = "".join(f"<li>{escape(reason)}</li>" for reason in decision.reasons)
+    return f'<div class="verdict no">Refused<ul>{reasons}</ul></div>'
+
+
+def _table(figures: Figures) -> str:
+    rows = []
+    for name, value in figures.values.items():
+        unit, better, meaning = EXPLAINED[name]
+        rows.append(
+            f'<tr><td>{name}</td><td class="n">{value:.4g}</td><td class="n">{figures.floor[name]:.4g}</td>'
+            f"<td>{unit}</td><td>{better}</td><td>{meaning}</td></tr>"
+        )
+    head = "".join(f"<th>{h}</th>" for h in ("figure", "synthetic", "floor", "unit", "better", "what it says"))
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
+
+
+def _facts(facts: Mapping[str, Any]) -> str:
+    rows = "".join(f"<tr><td>{escape(str(k))}</td><td>{escape(str(v))}</td></tr>" for k, v in facts.items())
+    return f"<table><tbody>{rows}</tbody></table>"
+
+
+def _image(png: bytes, text: str) -> str:
+    return f'<img alt="{escape(text)}" src="data:image/png;base64,{base64.b64encode(png).decode()}">'
