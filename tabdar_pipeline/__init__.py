@@ -1,1 +1,30 @@
 """Synthetic and imputed tables from a warehouse table: a Dagster component library around TabDAR."""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tabdar_pipeline.components.synthetic_table import SyntheticTable
+    from tabdar_pipeline.synthesizer import FitSettings, TabDAR
+
+__version__ = "0.1.0"
+__all__ = ["FitSettings", "SyntheticTable", "TabDAR", "__version__"]
+
+_HOMES = {
+    "SyntheticTable": "tabdar_pipeline.components.synthetic_table",
+    "TabDAR": "tabdar_pipeline.synthesizer",
+    "FitSettings": "tabdar_pipeline.synthesizer",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Public names load their rooms when they are used: importing the package is quick."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import importlib
+
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    """The public names."""
+    return __all__

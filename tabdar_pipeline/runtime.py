@@ -4,13 +4,14 @@ import math
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from tabdar_pipeline import checkpoint
 from tabdar_pipeline.codec.table import Block, TableCodec, combined
 from tabdar_pipeline.errors import ModelDirectoryError
 from tabdar_pipeline.sampling.complete import complete
@@ -25,6 +26,7 @@ from tabdar_pipeline.sampling.engine import (
     step_inputs,
 )
 from tabdar_pipeline.schemas.table import TableSchema
+from tabdar_pipeline.schemas.types import arrow_type
 
 BACKBONE, DENOISER = "backbone.onnx", "denoiser.onnx"
 
@@ -97,6 +99,37 @@ def _providers(device: str) -> Sequence[str]:
         return ["CPUExecutionProvider"]
     onnxruntime.preload_dlls()
     return [cuda, "CPUExecutionProvider"]
+
+
+class OnnxSampler:
+    """A saved and exported model, ready to sample: no torch."""
+
+    def __init__(self, engine: OnnxEngine, codec: TableCodec, schema: TableSchema) -> None:
+        self.engine, self.codec, self.schema = engine, codec, schema
+
+    @classmethod
+    def load(cls, folder: Path | str, *, device: str = "auto", threads: int | None = None) -> Self:
+        """Read a model directory that holds its ONNX graphs."""
+        folder = Path(folder)
+        it = checkpoint.describe(folder)
+        engine = OnnxEngine(
+            folder, offsets=it.codec.offsets, continuous=it.codec.continuous,
+            reveal=it.model["settings"]["train"]["reveal"], device=device, threads=threads,
+        )
+        return cls(engine, it.codec, it.schema)
+
+    @property
+    def arrow_schema(self) -> pa.Schema:
+        """Names and types of what it samples."""
+        return pa.schema([(c.name, arrow_type(c.arrow_type)) for c in self.schema.columns])
+
+    def sample_batches(self, rows: int, *, seed: int = 0) -> Iterator[pa.RecordBatch]:
+        """Synthetic rows, block by block."""
+        return sample_batches(self.engine, self.codec, self.schema, rows=rows, seed=seed)
+
+    def impute(self, table: pa.Table, *, seed: int = 0) -> pa.Table:
+        """The table with its missing cells filled."""
+        return impute(self.engine, self.codec, self.schema, table, seed=seed)
 
 
 def sample_batches(

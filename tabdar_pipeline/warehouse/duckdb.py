@@ -73,42 +73,6 @@ def _locked(path: Path, error: Exception, waited: float) -> str:
     )
 
 
-def quoted(name: str) -> str:
-    """A name as a SQL identifier.
-
-    >>> quoted('a "b"')
-    '"a ""b"""'
-    """
-    return '"' + name.replace('"', '""') + '"'
-
-
-@dataclass(frozen=True, slots=True)
-class Relation:
-    """A table or view by schema and name.
-
-    >>> Relation.of("crm.customers").sql
-    '"crm"."customers"'
-    """
-
-    schema: str
-    table: str
-
-    @classmethod
-    def of(cls, name: str) -> "Relation":
-        """From "schema.table", or "table" in the schema main; the first dot divides."""
-        schema, dot, table = name.partition(".")
-        return cls(schema, table) if dot else cls("main", schema)
-
-    @property
-    def sql(self) -> str:
-        """Quoted, for a statement."""
-        return f"{quoted(self.schema)}.{quoted(self.table)}"
-
-    def __str__(self) -> str:
-        """As a person writes it."""
-        return f"{self.schema}.{self.table}"
-
-
 def rows_hash(connection: Any, query: str) -> str:
     """A hash of a query's rows, whatever their order and however they are stored."""
     import hashlib

@@ -66,8 +66,8 @@ class Relation:
 def identifier(name: str) -> str:
     """A quoted SQL identifier.
 
-    >>> identifier('a "b"')
-    '"a ""b"""'
+    >>> print(identifier('say "hi" twice'))
+    "say ""hi"" twice"
     """
     return '"' + name.replace('"', '""') + '"'
 

@@ -20,7 +20,8 @@ from typing import Any
 import duckdb
 
 from tabdar_pipeline.errors import SourceError, StorageError
-from tabdar_pipeline.warehouse.duckdb import Relation, Warehouse, quoted, rows_hash
+from tabdar_pipeline.warehouse.duckdb import Warehouse, rows_hash
+from tabdar_pipeline.warehouse.names import Relation, identifier, literal
 
 _RELEASES = """
 CREATE SCHEMA IF NOT EXISTS tabdar;
@@ -61,7 +62,7 @@ def publish(
     folder: Path | None = None,
 ) -> Release:
     """Publish a parquet file as the next release of `target`; whole, or not at all."""
-    relation = Relation.of(target)
+    relation = Relation.parse(target)
     with warehouse.connect() as connection:
         connection.execute(_RELEASES)
         if folder is not None:
@@ -83,13 +84,13 @@ def _publish(
     connection: duckdb.DuckDBPyConnection, target: Relation, rows: Path,
     sql_types: Mapping[str, str], manifest: Mapping[str, Any],
 ) -> Release:
-    connection.execute(f"CREATE SCHEMA IF NOT EXISTS {quoted(target.schema)}")
+    connection.execute(f"CREATE SCHEMA IF NOT EXISTS {identifier(target.schema)}")
     _refuse_foreign_table(connection, target)
     number = _scalar(connection, "SELECT coalesce(max(number), 0) + 1 FROM tabdar.releases WHERE target = ?", str(target))
-    table = Relation(target.schema, f"{target.table}__r{number:04d}")
-    columns = ", ".join(f"{quoted(name)} {kind}" for name, kind in sql_types.items())
+    table = target.release(number)
+    columns = ", ".join(f"{identifier(name)} {kind}" for name, kind in sql_types.items())
     connection.execute(f"CREATE TABLE {table.sql} ({columns})")
-    casts = ", ".join(f"CAST({quoted(name)} AS {kind})" for name, kind in sql_types.items())
+    casts = ", ".join(f"CAST({identifier(name)} AS {kind})" for name, kind in sql_types.items())
     connection.execute(f"INSERT INTO {table.sql} SELECT {casts} FROM read_parquet(?)", [str(rows)])  # noqa: S608
     _refuse_other_types(connection, table, sql_types)
     count = _scalar(connection, f"SELECT count(*) FROM {table.sql}")  # noqa: S608
@@ -134,7 +135,7 @@ def rollback(warehouse: Warehouse, target: str, number: int) -> Release:
     with warehouse.connect() as connection:
         connection.execute("BEGIN")
         connection.execute("UPDATE tabdar.releases SET served = (number = ?) WHERE target = ?", [number, target])
-        _serve(connection, Relation.of(target), Relation.of(release.relation))
+        _serve(connection, Relation.parse(target), Relation.parse(release.relation))
         connection.execute("COMMIT")
     return find(warehouse, target, number)
 
@@ -143,7 +144,7 @@ def verify(warehouse: Warehouse, target: str, number: int | None = None) -> bool
     """Whether a release's rows are those that were published."""
     release = find(warehouse, target, number)
     with warehouse.connect(read_only=True) as connection:
-        query = f"SELECT * FROM {Relation.of(release.relation).sql}"  # noqa: S608
+        query = f"SELECT * FROM {Relation.parse(release.relation).sql}"  # noqa: S608
         return rows_hash(connection, query) == release.rows_hash
 
 
@@ -170,7 +171,7 @@ def _iso(text: str) -> str:
 def _refuse_foreign_table(connection: duckdb.DuckDBPyConnection, target: Relation) -> None:
     kind = connection.execute(
         "SELECT table_type FROM information_schema.tables WHERE table_schema = ? AND table_name = ?",
-        [target.schema, target.table],
+        [target.schema, target.name],
     ).fetchall()
     if kind and kind[0][0] != "VIEW":
         raise SourceError(
@@ -198,7 +199,7 @@ def _comment(connection: duckdb.DuckDBPyConnection, table: Relation, facts: Mapp
         f"{facts.get('source', {}).get('table', 'a table')}; no row is a real one. "
         "Manifest: tabdar.releases."
     )
-    connection.execute(f"COMMENT ON TABLE {table.sql} IS '{text.replace(chr(39), chr(39) * 2)}'")
+    connection.execute(f"COMMENT ON TABLE {table.sql} IS {literal(text)}")
 
 
 def _scalar(connection: duckdb.DuckDBPyConnection, query: str, *values: Any) -> Any:
@@ -206,7 +207,7 @@ def _scalar(connection: duckdb.DuckDBPyConnection, query: str, *values: Any) -> 
 
 
 def _stage(release: Release, rows: Path, folder: Path) -> Path:
-    staged = folder / release.target / f".r{release.number:04d}"
+    staged = folder / Relation.parse(release.target).folder / f".r{release.number:04d}"
     try:
         shutil.rmtree(staged, ignore_errors=True)
         staged.mkdir(parents=True)
@@ -227,7 +228,7 @@ def _final(staged: Path) -> Path:
 def _finish_renames(connection: duckdb.DuckDBPyConnection, target: str, folder: Path) -> None:
     """Copies of releases that were published but not renamed; others were not published."""
     published = {f".r{release.number:04d}" for release in _releases(connection, target)}
-    for staged in (folder / target).glob(".r*"):
+    for staged in (folder / Relation.parse(target).folder).glob(".r*"):
         if staged.name in published:
             staged.rename(_final(staged))
         else:

@@ -12,7 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tabdar_pipeline.errors import SourceError, UsageError
-from tabdar_pipeline.warehouse.duckdb import Relation, Warehouse, quoted, rows_hash
+from tabdar_pipeline.warehouse.duckdb import Warehouse, rows_hash
+from tabdar_pipeline.warehouse.names import Relation, identifier
 
 ROW_GROUP = 100_000
 
@@ -43,7 +44,7 @@ def snapshot(
     """Write the rows to `folder/<data version>.parquet`; a capped table gives its first rows by hash."""
     selection = selection or Selection()
     with warehouse.connect(read_only=True) as connection:
-        query = _query(connection, warehouse, Relation.of(name), selection)
+        query = _query(connection, warehouse, Relation.parse(name), selection)
         types = _types(connection, query, name)
         version = _version(types, rows_hash(connection, query))
         folder.mkdir(parents=True, exist_ok=True)
@@ -62,7 +63,7 @@ def snapshot(
 def data_version(warehouse: Warehouse, name: str, selection: Selection | None = None) -> str:
     """The version that a snapshot taken now would have."""
     with warehouse.connect(read_only=True) as connection:
-        query = _query(connection, warehouse, Relation.of(name), selection or Selection())
+        query = _query(connection, warehouse, Relation.parse(name), selection or Selection())
         return _version(_types(connection, query, name), rows_hash(connection, query))
 
 
@@ -72,7 +73,7 @@ def read_table(path: Path, name: str | None = None) -> tuple[pa.Table, dict[str,
         if name is None:
             raise UsageError(f"{path.name!r} is a database: name a table with --table schema.table.")
         with Warehouse(path).connect(read_only=True) as connection:
-            query = _query(connection, Warehouse(path), Relation.of(name), Selection())
+            query = _query(connection, Warehouse(path), Relation.parse(name), Selection())
             types = _types(connection, query, name)
             return connection.sql(query).to_arrow_table(), types
     if not path.is_file():
@@ -101,7 +102,7 @@ def _query(
     known = connection.execute(
         "SELECT table_schema, table_name, column_name FROM information_schema.columns ORDER BY ordinal_position"
     ).fetchall()
-    have = [column for schema, table, column in known if (schema, table) == (relation.schema, relation.table)]
+    have = [column for schema, table, column in known if (schema, table) == (relation.schema, relation.name)]
     if not have:
         tables = sorted({f"{schema}.{table}" for schema, table, _ in known})
         raise SourceError(
@@ -114,7 +115,7 @@ def _query(
                 f"table {str(relation)!r} must have the column {column!r}, however it has not. "
                 f"{_did_you_mean(column, have)}"
             )
-    columns = ", ".join(quoted(c) for c in it.columns or have)
+    columns = ", ".join(identifier(c) for c in it.columns or have)
     query = f"SELECT {columns} FROM {relation.sql}"  # noqa: S608 - identifiers are quoted
     if it.where:
         query += f" WHERE ({_filter(connection, query, it.where)})"

@@ -1,0 +1,53 @@
+"""What a person sees of a materialization in Dagster: counts, schema, lineage, pictures."""
+
+import base64
+from collections.abc import Iterable
+from typing import Any
+
+import dagster as dg
+
+from tabdar_pipeline.schemas.table import TableSchema
+
+
+def column_schema(schema: TableSchema) -> dg.TableSchema:
+    """Names, types and constraints."""
+    return dg.TableSchema(
+        columns=[
+            dg.TableColumn(
+                c.name, c.sql_type, description=f"{c.kind}: {c.reason}" if c.reason else str(c.kind),
+                constraints=dg.TableColumnConstraints(nullable=c.nullable),
+            )
+            for c in schema.columns
+        ]
+    )
+
+
+def column_lineage(schema: TableSchema, upstream: dg.AssetKey) -> dg.TableColumnLineage:
+    """Each column comes from all columns of the source that are modelled, its own first."""
+    modelled = [c.name for c in schema.modelled]
+
+    def sources(name: str, is_modelled: bool) -> list[str]:
+        return [name, *(m for m in modelled if m != name)] if is_modelled else [name]
+
+    return dg.TableColumnLineage(
+        {
+            c.name: [dg.TableColumnDep(upstream, s) for s in sources(c.name, c.modelled)]
+            for c in schema.columns
+        }
+    )
+
+
+def picture(png: bytes, text: str) -> dg.MarkdownMetadataValue:
+    """A PNG inside the metadata itself."""
+    return dg.MetadataValue.md(f"![{text}](data:image/png;base64,{base64.b64encode(png).decode()})")
+
+
+def figures_table(values: dict[str, float], floor: dict[str, float]) -> dg.MarkdownMetadataValue:
+    """Figures beside their floor."""
+    rows = "\n".join(f"| {n} | {v:.4g} | {floor[n]:.4g} |" for n, v in values.items())
+    return dg.MetadataValue.md(f"| figure | synthetic | floor |\n|---|---|---|\n{rows}")
+
+
+def lines(items: Iterable[Any]) -> dg.MarkdownMetadataValue:
+    """A bulleted list."""
+    return dg.MetadataValue.md("\n".join(f"- {item}" for item in items) or "none")

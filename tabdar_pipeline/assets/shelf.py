@@ -1,0 +1,42 @@
+"""Records that pass from asset to asset: JSON files in the table's home, written whole or not at all."""
+
+import json
+import os
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, TypeVar
+
+from tabdar_pipeline.errors import SourceError, StorageError
+
+Record = TypeVar("Record")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file aside, then rename it into place."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(f".{path.name}-{os.getpid()}")
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(path)
+    except OSError as error:
+        raise StorageError(
+            f"{str(path)!r} must be written, however: {error.strerror or error}. Free space or choose "
+            "another `storage`."
+        ) from error
+
+
+def put(home: Path, name: str, record: Any) -> None:
+    """Keep a dataclass record under a name."""
+    write_text(home / f"{name}.json", json.dumps(asdict(record), default=str, indent=1))
+
+
+def get(home: Path, name: str) -> dict[str, Any]:
+    """The record kept under a name."""
+    path = home / f"{name}.json"
+    if not path.is_file():
+        raise SourceError(
+            f"{str(path)!r} must be there, however the step before has not run. "
+            f"Materialize {name!r} of this table first."
+        )
+    record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return record

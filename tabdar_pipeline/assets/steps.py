@@ -1,0 +1,216 @@
+"""The steps of one table, from source to release, as plain functions: Dagster only calls them."""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tabdar_pipeline import checkpoint
+from tabdar_pipeline.assets import shelf
+from tabdar_pipeline.assets.plan import Plan
+from tabdar_pipeline.errors import Violation
+from tabdar_pipeline.quality.figures import Figures, evaluate
+from tabdar_pipeline.quality.holdout import Split, split
+from tabdar_pipeline.release.decision import Decision, decide
+from tabdar_pipeline.release.manifest import Manifest, library_versions
+from tabdar_pipeline.schemas.contract import Contract
+from tabdar_pipeline.schemas.infer import infer_schema
+from tabdar_pipeline.schemas.suite import Limit, SuiteResult, run_suite
+from tabdar_pipeline.warehouse.duckdb import Warehouse
+from tabdar_pipeline.warehouse.publish import Release, publish
+from tabdar_pipeline.warehouse.snapshot import Snapshot, snapshot
+
+if TYPE_CHECKING:
+    from tabdar_pipeline.model.onnx import ExportRecord
+    from tabdar_pipeline.model.training import EpochRecord
+    from tabdar_pipeline.synthesizer import TabDAR
+
+MODEL, TRAINING, CANDIDATE = "model", "training", "candidate.parquet"
+CONTRACT, REPORT = "contract.yaml", "report.html"
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """A snapshot and what it breaks."""
+
+    snapshot: Snapshot
+    contract: Contract
+    violations: tuple[Violation, ...]
+    inferred: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A candidate's figures and what was decided."""
+
+    figures: Figures
+    suite: SuiteResult
+    decision: Decision
+    report: Path
+
+
+def take_snapshot(plan: Plan, warehouse: Warehouse) -> Checked:
+    """Read the source once, and hold it against its contract."""
+    taken = snapshot(warehouse, plan.table, plan.home / "snapshots", plan.selection)
+    table = pq.read_table(taken.path)
+    inferred = plan.contract is None
+    contract = _inferred(plan, taken, table) if plan.contract is None else Contract.read(plan.contract)
+    violations = contract.validate(table)
+    shelf.write_text(plan.home / CONTRACT, contract.to_yaml())
+    if not violations:
+        shelf.put(plan.home, "snapshot", taken)
+    for old in taken.path.parent.glob("*.parquet"):
+        if old != taken.path and not violations:
+            old.unlink()
+    return Checked(taken, contract, violations, inferred)
+
+
+def fit_model(plan: Plan, progress: "Callable[[EpochRecord], None]") -> "TabDAR":
+    """Train on all but the holdout; a run that was cut off goes on where it stopped."""
+    from tabdar_pipeline.synthesizer import TabDAR
+
+    taken, rows, contract = _taken(plan)
+    model = TabDAR.fit(
+        split(rows, plan.holdout).train, name=plan.table, schema=contract.schema,
+        settings=plan.fit, progress=progress, resume=plan.home / TRAINING,
+    )
+    model.settings["data_version"] = taken.data_version
+    model.save(plan.home / MODEL)
+    return model
+
+
+def export_model(plan: Plan) -> "ExportRecord":
+    """Write the ONNX graphs beside the weights; raises ParityError."""
+    from tabdar_pipeline.synthesizer import TabDAR
+
+    return TabDAR.load(plan.home / MODEL).export()
+
+
+def draw_candidate(plan: Plan, progress: Callable[[int, int], None]) -> int:
+    """Sample through onnxruntime into a parquet file; block by block, never the whole table."""
+    from tabdar_pipeline import runtime
+
+    taken, _, _ = _taken(plan)
+    rows = plan.rows or taken.rows
+    sampler = runtime.OnnxSampler.load(plan.home / MODEL, threads=plan.fit.threads)
+    partial = plan.home / f".{CANDIDATE}"
+    done = 0
+    with pq.ParquetWriter(partial, sampler.arrow_schema, compression="zstd") as writer:
+        for batch in sampler.sample_batches(rows, seed=plan.sample_seed):
+            writer.write_batch(batch)
+            done += batch.num_rows
+            progress(done, rows)
+    partial.replace(plan.home / CANDIDATE)
+    return rows
+
+
+def judge_candidate(plan: Plan, progress: Callable[[str, float], None]) -> Judged:
+    """Figures beside their floor, the suite, the decision, and the report that shows them."""
+    from tabdar_pipeline.quality import report
+    from tabdar_pipeline.synthesizer import TabDAR
+
+    taken, rows, contract = _taken(plan)
+    candidate, parts = pq.read_table(plan.home / CANDIDATE), split(rows, plan.holdout)
+    figures = evaluate(
+        parts.train, parts.holdout, candidate, contract.schema,
+        target=plan.predict, seed=plan.sample_seed, progress=progress,
+    )
+    limits = plan.policy.limits(figures)
+    suite = run_suite(candidate, contract, limits, figures.values)
+    decision = decide(figures, limits, suite)
+    model = TabDAR.load(plan.home / MODEL)
+    page = report.html(
+        figures, parts.train, candidate, contract.schema, title=f"{plan.table} → {plan.target}",
+        decision=decision, history=model.history, facts=_facts(plan, taken, contract, model),
+    )
+    shelf.write_text(plan.home / REPORT, page)
+    judged = Judged(figures, suite, decision, plan.home / REPORT)
+    shelf.put(plan.home, "judged", _Kept(figures.to_json(), suite.to_json(), decision.to_json()))
+    return judged
+
+
+def publish_release(plan: Plan, warehouse: Warehouse) -> Release:
+    """Publish the accepted candidate; one that was refused, or judged for other rows, never is."""
+    from tabdar_pipeline.errors import ReleaseRefused
+
+    taken, _, contract = _taken(plan)
+    judged = shelf.get(plan.home, "judged")
+    if not judged["decision"]["passed"]:
+        raise ReleaseRefused(plan.target, tuple(judged["decision"]["reasons"]))
+    it = checkpoint.describe(plan.home / MODEL)
+    manifest = Manifest(
+        source={
+            "database": plan.database.name, "table": plan.table, "rows": taken.rows,
+            "data_version": taken.data_version, "selection": asdict(plan.selection),
+        },
+        contract_hash=contract.hash,
+        schema_fingerprint=contract.schema.fingerprint,
+        code_version=library_versions()["tabdar-pipeline"],
+        libraries=library_versions(),
+        model_fingerprint=it.fingerprint,
+        seeds={"fit": plan.fit.seed, "sample": plan.sample_seed, "evaluate": plan.sample_seed},
+        settings=plan.settings(),
+        figures=judged["figures"]["values"],
+        floor=judged["figures"]["floor"],
+        decision=judged["decision"],
+    )
+    rows = plan.home / CANDIDATE
+    return publish(warehouse, plan.target, rows, taken.sql_types, manifest.to_json(), plan.folder)
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    figures: dict[str, Any]
+    suite: dict[str, Any]
+    decision: dict[str, Any]
+
+
+def held_out(plan: Plan) -> Split:
+    """The rows a model learned from, and those it never saw."""
+    return split(_taken(plan)[1], plan.holdout)
+
+
+def candidate(plan: Plan) -> pa.Table:
+    """The candidate that was drawn last."""
+    return pq.read_table(plan.home / CANDIDATE)
+
+
+def _taken(plan: Plan) -> tuple[Snapshot, pa.Table, Contract]:
+    record = shelf.get(plan.home, "snapshot")
+    taken = Snapshot(**{**record, "path": Path(record["path"])})
+    return taken, pq.read_table(taken.path), Contract.read(plan.home / CONTRACT)
+
+
+def _inferred(plan: Plan, taken: Snapshot, table: pa.Table) -> Contract:
+    schema = infer_schema(table, plan.table, taken.sql_types, plan.keys)
+    return Contract.infer(table, schema)
+
+
+def _facts(plan: Plan, taken: Snapshot, contract: Contract, model: "TabDAR") -> dict[str, Any]:
+    return {
+        "source": f"{plan.database.name}: {plan.table}",
+        "data version": taken.data_version,
+        "contract": contract.hash,
+        "model": model.fingerprint,
+        "seeds": f"fit {plan.fit.seed}, sample {plan.sample_seed}",
+        "trained for": f"{model.history[-1].seconds:.0f} s, {model.history[-1].epoch:.0f} epochs",
+        "cells of rare levels, not learned": dict(model.codec.rare) or "none",
+        **{f"library {name}": number for name, number in library_versions().items()},
+    }
+
+
+def with_compute(plan: Plan, *, device: str, threads: int | None, precision: str) -> Plan:
+    """The plan with what the compute resource says, where the table says nothing of its own."""
+    fit = plan.fit
+    return replace(
+        plan,
+        fit=replace(
+            fit,
+            device=device if fit.device == "auto" else fit.device,
+            threads=fit.threads or threads,
+            precision=precision if fit.precision == "auto" else fit.precision,
+        ),
+    )

@@ -1,0 +1,250 @@
+"""The assets of one synthetic table: thin, each calls one step and says what came of it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import dagster as dg
+
+from tabdar_pipeline import __version__
+from tabdar_pipeline.assets import metadata, steps
+from tabdar_pipeline.assets.plan import Plan
+from tabdar_pipeline.assets.resources import ComputeResource, WarehouseResource
+from tabdar_pipeline.warehouse.names import Relation
+
+GPU_TAGS = {
+    "dagster-k8s/config": {
+        "container_config": {"resources": {"limits": {"nvidia.com/gpu": "1"}}},
+    }
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """Asset keys of one table."""
+
+    source: dg.AssetKey
+    release: dg.AssetKey
+
+    @classmethod
+    def of(cls, plan: Plan) -> "Names":
+        """The source by its own name, the release by its target's."""
+        source, target = Relation.parse(plan.table), Relation.parse(plan.target)
+        return cls(dg.AssetKey([source.schema, source.name]), dg.AssetKey([target.schema, target.name]))
+
+    def step(self, name: str) -> dg.AssetKey:
+        """A step on the way to the release."""
+        return dg.AssetKey([*self.release.path, name])
+
+    @property
+    def group(self) -> str:
+        """One group a table, named as Dagster allows."""
+        return "_".join("".join(c if c.isalnum() else "_" for c in part) for part in self.release.path)
+
+
+def spec(plan: Plan, step: str, after: str | None, kinds: set[str], description: str) -> dg.AssetSpec:
+    """The spec of one step; the last one, `release`, has the key of the target itself."""
+    names = Names.of(plan)
+    key = names.release if step == "release" else names.step(step)
+    before = names.source if after is None else names.step(after)
+    return dg.AssetSpec(
+        key, deps=[before], kinds=kinds, description=description, group_name=names.group,
+        code_version=__version__, tags={"tabdar/step": step},
+    )
+
+
+def specs(plan: Plan) -> dict[str, dg.AssetSpec]:
+    """All steps of the way from the table to its release."""
+    return {
+        "snapshot": spec(plan, "snapshot", None, {"duckdb", "parquet"}, f"`{plan.table}` as it is now, held against its contract."),
+        "model": spec(plan, "model", "snapshot", {"pytorch"}, "TabDAR, fitted to all rows but the holdout."),
+        "onnx": spec(plan, "onnx", "model", {"onnx"}, "Backbone and denoiser as ONNX, checked against torch."),
+        "candidate": spec(plan, "candidate", "onnx", {"onnx", "parquet"}, "A synthetic table in quarantine."),
+        "report": spec(plan, "report", "candidate", {"scikitlearn", "html"}, "Figures beside their floor, suite and decision."),
+        "release": spec(plan, "release", "report", {"duckdb", "table"}, f"`{plan.target}`: the released synthetic table."),
+    }
+
+
+def build_assets(plan: Plan, asset_specs: dict[str, dg.AssetSpec]) -> list[dg.AssetsDefinition | dg.AssetSpec]:
+    """The assets and their blocking checks."""
+    return [
+        dg.AssetSpec(Names.of(plan).source, kinds={"duckdb", "table"}, description="The source, as others fill it."),
+        _snapshot(plan, asset_specs["snapshot"]),
+        _model(plan, asset_specs["model"]),
+        _onnx(plan, asset_specs["onnx"]),
+        _candidate(plan, asset_specs["candidate"]),
+        _report(plan, asset_specs["report"]),
+        _release(plan, asset_specs["release"]),
+    ]
+
+
+def _snapshot(plan: Plan, asset: dg.AssetSpec) -> dg.AssetsDefinition:
+    check = dg.AssetCheckSpec("contract", asset=asset.key, blocking=True, description="pandera: every rule of the contract holds.")
+
+    @dg.multi_asset(name=_op(asset), specs=[asset], check_specs=[check], pool="duckdb")
+    def snapshot(context: dg.AssetExecutionContext, warehouse: WarehouseResource) -> Iterator[dg.MaterializeResult]:
+        checked = steps.take_snapshot(plan, warehouse.at(plan.database))
+        taken, schema = checked.snapshot, checked.contract.schema
+        context.log.info(f"{taken.rows:,} rows, data version {taken.data_version[:12]}")
+        yield dg.MaterializeResult(
+            asset_key=asset.key,
+            data_version=dg.DataVersion(taken.data_version),
+            metadata={
+                "dagster/row_count": taken.rows,
+                "dagster/column_schema": metadata.column_schema(schema),
+                "dagster/uri": str(taken.path),
+                "contract": dg.MetadataValue.md(f"```yaml\n{checked.contract.to_yaml()}\n```"),
+                "contract_hash": checked.contract.hash,
+                "contract_is_inferred": checked.inferred,
+            },
+            check_results=[
+                dg.AssetCheckResult(
+                    check_name="contract", passed=not checked.violations,
+                    metadata={"violations": metadata.lines(v.sentence() for v in checked.violations)},
+                )
+            ],
+        )
+
+    return snapshot
+
+
+def _model(plan: Plan, asset: dg.AssetSpec) -> dg.AssetsDefinition:
+    gpu = GPU_TAGS if plan.fit.device == "cuda" else None
+
+    @dg.multi_asset(name=_op(asset), specs=[asset], pool="gpu", op_tags=gpu, retry_policy=dg.RetryPolicy(max_retries=1, delay=5))
+    def model(context: dg.AssetExecutionContext, compute: ComputeResource) -> dg.MaterializeResult:
+        from tabdar_pipeline.quality.plots import learning_png
+
+        ready = steps.with_compute(plan, device=compute.device, threads=compute.threads, precision=compute.precision)
+        fitted = steps.fit_model(
+            ready,
+            lambda r: context.log.info(
+                f"{r.budget:4.0%} of the budget, epoch {r.epoch:.1f}, {r.seconds:.0f} s: "
+                f"validation loss {r.validation_loss:.3f}{' (best)' if r.best else ''}"
+            ),
+        )
+        last = fitted.history[-1]
+        return dg.MaterializeResult(
+            data_version=dg.DataVersion(fitted.fingerprint),
+            metadata={
+                "model_fingerprint": fitted.fingerprint, "seed": fitted.seed,
+                "dagster/uri": str(plan.home / steps.MODEL),
+                "training_data_version": fitted.settings["data_version"],
+                "epochs": last.epoch, "seconds": last.seconds,
+                "validation_loss": min(r.validation_loss for r in fitted.history),
+                "learning_curve": metadata.picture(learning_png(fitted.history), "learning curve"),
+                "settings": fitted.settings,
+            },
+        )
+
+    return model
+
+
+def _onnx(plan: Plan, asset: dg.AssetSpec) -> dg.AssetsDefinition:
+    check = dg.AssetCheckSpec("parity", asset=asset.key, blocking=True, description="The ONNX graphs agree with torch.")
+
+    @dg.multi_asset(name=_op(asset), specs=[asset], check_specs=[check])
+    def onnx(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
+        from tabdar_pipeline.errors import ParityError
+
+        try:
+            record = steps.export_model(plan)
+        except ParityError as error:
+            failed = dg.AssetCheckResult(check_name="parity", passed=False, metadata={"reason": str(error)})
+            return dg.MaterializeResult(asset_key=asset.key, check_results=[failed])
+        passed = dg.AssetCheckResult(check_name="parity", passed=True, metadata={"max_abs_difference": record.parity})
+        return dg.MaterializeResult(
+            asset_key=asset.key,
+            metadata={
+                "max_abs_difference": record.parity, "opset": record.opset, "bytes": record.bytes,
+                "backbone": dg.MetadataValue.path(record.backbone), "denoiser": dg.MetadataValue.path(record.denoiser),
+            },
+            check_results=[passed],
+        )
+
+    return onnx
+
+
+def _candidate(plan: Plan, asset: dg.AssetSpec) -> dg.AssetsDefinition:
+    @dg.multi_asset(name=_op(asset), specs=[asset])
+    def candidate(context: dg.AssetExecutionContext, compute: ComputeResource) -> dg.MaterializeResult:
+        ready = steps.with_compute(plan, device=compute.device, threads=compute.threads, precision=compute.precision)
+        told = [0]
+
+        def tell(done: int, rows: int) -> None:
+            if done * 10 // rows > told[0]:
+                told[0] = done * 10 // rows
+                context.log.info(f"{done:,} of {rows:,} rows")
+
+        rows = steps.draw_candidate(ready, tell)
+        return dg.MaterializeResult(
+            metadata={
+                "dagster/row_count": rows, "dagster/uri": str(plan.home / steps.CANDIDATE), "seed": plan.sample_seed,
+            }
+        )
+
+    return candidate
+
+
+def _report(plan: Plan, asset: dg.AssetSpec) -> dg.AssetsDefinition:
+    check = dg.AssetCheckSpec("release_policy", asset=asset.key, blocking=True, description="great-expectations: rows and figures are within the policy.")
+
+    @dg.multi_asset(name=_op(asset), specs=[asset], check_specs=[check])
+    def report(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
+        from tabdar_pipeline.quality import plots
+
+        judged = steps.judge_candidate(plan, lambda name, _share: context.log.info(f"measuring {name}"))
+        figures, parts = judged.figures, steps.held_out(plan)
+        schema = steps.Contract.read(plan.home / steps.CONTRACT).schema
+        columns = plots.columns_png(parts.train, steps.candidate(plan), schema, dict(figures.by_column))
+        return dg.MaterializeResult(
+            asset_key=asset.key,
+            metadata={
+                "report": dg.MetadataValue.path(judged.report.resolve()),
+                "decision": "accepted" if judged.decision.passed else "refused",
+                "figures": metadata.figures_table(dict(figures.values), dict(figures.floor)),
+                "beside_the_floor": metadata.picture(plots.floor_png(figures), "figures beside their floor"),
+                "columns": metadata.picture(columns, "each column, real and synthetic"),
+                "pairs": metadata.picture(plots.pairs_png(figures), "pair errors"),
+                **{f"figure/{name}": value for name, value in figures.values.items()},
+            },
+            check_results=[
+                dg.AssetCheckResult(
+                    check_name="release_policy", passed=judged.decision.passed,
+                    metadata={
+                        "reasons": metadata.lines(judged.decision.reasons),
+                        "expectations": len(judged.suite.expectations), "suite": judged.suite.to_json(),
+                    },
+                )
+            ],
+        )
+
+    return report
+
+
+def _release(plan: Plan, asset: dg.AssetSpec) -> dg.AssetsDefinition:
+    @dg.multi_asset(name=_op(asset), specs=[asset], pool="duckdb")
+    def release(context: dg.AssetExecutionContext, warehouse: WarehouseResource) -> dg.MaterializeResult:
+        published = steps.publish_release(plan, warehouse.at(plan.database))
+        schema = steps.Contract.read(plan.home / steps.CONTRACT).schema
+        context.log.info(f"published {published.identifier} as {published.relation}")
+        return dg.MaterializeResult(
+            data_version=dg.DataVersion(published.rows_hash),
+            metadata={
+                "release_id": published.identifier, "served_as": published.target,
+                "dagster/row_count": published.row_count,
+                "dagster/relation_identifier": f"{plan.database.stem}.{published.relation}",
+                "dagster/column_schema": metadata.column_schema(schema),
+                "dagster/column_lineage": metadata.column_lineage(schema, Names.of(plan).source),
+                "model_fingerprint": published.manifest["model_fingerprint"],
+                "source_data_version": published.manifest["source"]["data_version"],
+                "seed": plan.sample_seed,
+                "manifest": published.manifest,
+            },
+        )
+
+    return release
+
+
+def _op(asset: dg.AssetSpec) -> str:
+    """A name for the op behind an asset."""
+    return "__".join("".join(c if c.isalnum() else "_" for c in part) for part in asset.key.path)
