@@ -1,84 +1,152 @@
-"""One DuckDB file, held for seconds at a time."""
+"""One DuckDB file: opened for seconds, always closed, its errors told in our words."""
 
-import contextlib
-import random
+import os
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import duckdb
 
-from tabdar_pipeline.errors import SourceError, StorageError, WarehouseLocked
+from tabdar_pipeline.errors import SourceError, StorageError, UsageError, WarehouseLocked
+
+T = TypeVar("T")
+Connection = duckdb.DuckDBPyConnection
 
 _HOLDER = re.compile(r"lock is held in (?P<command>.+?) \(PID (?P<pid>\d+)\)")
+_SHORTEST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 1.0
+_STORAGE_ERRORS = (duckdb.IOException, duckdb.FatalException, duckdb.OutOfMemoryException)
 
 
 @dataclass(frozen=True, slots=True)
 class Warehouse:
-    """A database file, and how long to wait while another process holds it."""
+    """A database file, and how many seconds to wait while another process holds it."""
 
     path: Path
     wait_s: float = 30.0
 
-    @contextlib.contextmanager
-    def connect(self, *, read_only: bool = False) -> Iterator[duckdb.DuckDBPyConnection]:
-        """An open connection, always closed again; refuses a database that is not there."""
+    def __post_init__(self) -> None:
+        """Refuse a wait that is none."""
+        if not self.wait_s >= 0:
+            raise UsageError(f"wait_s must be 0 seconds or more, however: {self.wait_s}. Correct it.")
+
+    @contextmanager
+    def connect(self, *, read_only: bool = False) -> Iterator[Connection]:
+        """An open connection, always closed again.
+
+        Raises SourceError where the file is missing (none is made), WarehouseLocked where another
+        process kept it longer than `wait_s`, StorageError where it cannot be read or written.
+        """
+        connection = _patiently(self, lambda: self._open(read_only=read_only))
+        try:
+            _configure(connection)
+            yield connection
+        except _STORAGE_ERRORS as error:
+            raise storage_error(self.path, error) from error
+        finally:
+            connection.close()
+
+    def transact(self, action: Callable[[Connection], T]) -> T:
+        """What `action` returns; all that it writes is written in one transaction, or none of it.
+
+        It runs again where another connection of this process wrote the same rows first.
+        """
+
+        def attempt() -> T:
+            with self.connect() as connection, transaction(connection):
+                return action(connection)
+
+        return _patiently(self, attempt)
+
+    def _open(self, *, read_only: bool) -> Connection:
         if not self.path.is_file():
             raise SourceError(
                 f"a warehouse must be a DuckDB file, however {str(self.path)!r} does not exist. "
                 "Correct the path, or build the database first."
             )
-        connection = self._open(read_only)
-        try:
-            yield connection
-        except duckdb.IOException as error:
-            raise StorageError(
-                f"{str(self.path)!r} must be writable and have space, however: {error}. "
-                "Free space or change permissions; nothing was changed."
-            ) from error
-        finally:
-            connection.close()
-
-    def _open(self, read_only: bool) -> duckdb.DuckDBPyConnection:
-        started, pause = time.monotonic(), 0.05
-        while True:
-            try:
-                return duckdb.connect(str(self.path), read_only=read_only)
-            except (duckdb.IOException, duckdb.ConnectionException) as error:
-                waited = time.monotonic() - started
-                if not _is_lock(error):
-                    raise StorageError(
-                        f"{str(self.path)!r} must be a DuckDB database that can be opened, however: "
-                        f"{error}. Check the file and its permissions."
-                    ) from error
-                if waited + pause > self.wait_s:
-                    raise WarehouseLocked(_locked(self.path, error, waited)) from error
-            time.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - not a secret
-            pause = min(pause * 2, 2.0)
+        return duckdb.connect(str(self.path), read_only=read_only)
 
 
-def _is_lock(error: Exception) -> bool:
-    return "lock" in str(error) or "different configuration" in str(error)
+@contextmanager
+def transaction(connection: Connection) -> Iterator[None]:
+    """Commit at the end; roll back on any exception, ^C among them."""
+    connection.execute("BEGIN TRANSACTION")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        with suppress(duckdb.Error):  # where the commit itself failed, DuckDB has rolled back
+            connection.execute("ROLLBACK")
+        raise
 
 
-def _locked(path: Path, error: Exception, waited: float) -> str:
-    held = _HOLDER.search(str(error))
-    who = f"{held['command']} (process {held['pid']})" if held else "another connection"
-    return (
-        f"{str(path)!r} must be free for a moment, however {who} holds it; waited {waited:.0f} s. "
-        "Close that connection, or raise `wait_s`."
+@contextmanager
+def in_memory() -> Iterator[Connection]:
+    """A connection to no database, for files."""
+    connection = duckdb.connect(":memory:")
+    try:
+        _configure(connection)
+        yield connection
+    finally:
+        connection.close()
+
+
+def storage_error(path: Path, error: BaseException) -> StorageError:
+    """What a failed read or write of a file means to the caller."""
+    return StorageError(
+        f"{str(path)!r} must be a whole file that can be read and written, on a disk with space, "
+        f"however: {fact(error)}. Free space, correct permissions or restore it; nothing was changed."
     )
 
 
-def rows_hash(connection: Any, query: str) -> str:
-    """A hash of a query's rows, whatever their order and however they are stored."""
-    import hashlib
+def fact(error: BaseException) -> str:
+    r"""What an error of DuckDB says, on one line.
 
-    facts = connection.execute(
-        "SELECT count(*), coalesce(bit_xor(h), 0), coalesce(sum((h % 4294967296)::HUGEINT), 0) FROM "
-        f"(SELECT md5_number(CAST(t AS VARCHAR)) AS h FROM ({query}) t)"
-    ).fetchall()
-    return hashlib.sha256(repr(facts).encode()).hexdigest()
+    >>> fact(ValueError("Binder Error: no column x.\n\nLINE 1: x"))
+    'Binder Error: no column x'
+    """
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0].removesuffix(".")
+
+
+def _configure(connection: Connection) -> None:
+    """The same text for the same time on any machine; no extension is fetched unasked."""
+    connection.execute("SET TimeZone = 'UTC'")
+    connection.execute("SET autoinstall_known_extensions = false")
+
+
+def _patiently(warehouse: Warehouse, attempt: Callable[[], T]) -> T:
+    started, pause = time.monotonic(), _SHORTEST_PAUSE_S
+    while True:
+        try:
+            return attempt()
+        except (duckdb.IOException, duckdb.ConnectionException, duckdb.TransactionException) as error:
+            if not _passes(error):
+                raise storage_error(warehouse.path, error) from error
+            waited = time.monotonic() - started
+            if waited + pause > warehouse.wait_s:
+                raise _locked(warehouse.path, error, waited) from error
+        time.sleep(pause)
+        pause = min(2 * pause, _LONGEST_PAUSE_S)
+
+
+def _passes(error: duckdb.Error) -> bool:
+    """Whether to wait may help: a lock, a connection in another mode, a conflict of two writers."""
+    text = str(error)
+    return (
+        isinstance(error, duckdb.TransactionException)
+        or "Could not set lock" in text
+        or "different configuration" in text
+    )
+
+
+def _locked(path: Path, error: duckdb.Error, waited: float) -> WarehouseLocked:
+    held = _HOLDER.search(str(error))
+    who = f"{held['command']} (process {held['pid']})" if held else f"this process ({os.getpid()})"
+    return WarehouseLocked(
+        f"{str(path)!r} must be free for a moment, however {who} holds it; waited {waited:.1f} s. "
+        "Close that connection, or raise `wait_s`."
+    )

@@ -1,6 +1,8 @@
 """Names in SQL and on disk: parsed once, quoted everywhere."""
 
+import difflib
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -13,7 +15,7 @@ _UNSAFE_IN_PATHS = re.compile(r'[\x00-\x20%./\\:*?"<>|\x7f]')
 
 @dataclass(frozen=True, slots=True)
 class Relation:
-    """A table or a view: its schema and its name, unquoted.
+    """A table or view by schema and name, unquoted.
 
     >>> Relation.parse("crm.customers").sql
     '"crm"."customers"'
@@ -26,24 +28,24 @@ class Relation:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """`schema.table`, or `table` in schema main; names with dots in double quotes."""
+        """From "schema.table", or "table" in the schema main; double quotes around a name with a dot."""
         match = _RELATION.fullmatch(text)
         if match is None:
             raise UsageError(
-                f"a table must be named schema.table (double quotes around a name with a dot), "
-                f"however: {text!r}. Correct the name."
+                f"a table must be named schema.table, with double quotes around a name that holds "
+                f"a dot, however: {text!r}. Correct the name."
             )
         schema, name = match.groups()
         return cls(_unquoted(schema) if schema else "main", _unquoted(name))
 
     @property
     def sql(self) -> str:
-        """Both names quoted."""
+        """Quoted, for a statement."""
         return f"{identifier(self.schema)}.{identifier(self.name)}"
 
     @property
     def folder(self) -> str:
-        """One path component that no other relation has.
+        """One part of a path, and of no other relation's.
 
         >>> Relation("crm", "../x").folder
         'crm.%2E%2E%2Fx'
@@ -59,12 +61,12 @@ class Relation:
         return Relation(self.schema, f"{self.name}__r{number:04d}")
 
     def __str__(self) -> str:
-        """The text that `parse` reads."""
-        return f"{_shown(self.schema)}.{_shown(self.name)}"
+        """As a person writes it; `parse` reads it back."""
+        return f"{_written(self.schema)}.{_written(self.name)}"
 
 
 def identifier(name: str) -> str:
-    """A quoted SQL identifier.
+    """A name as a SQL identifier.
 
     >>> print(identifier('say "hi" twice'))
     "say ""hi"" twice"
@@ -73,7 +75,7 @@ def identifier(name: str) -> str:
 
 
 def literal(text: str) -> str:
-    """A quoted SQL string, for the statements that cannot bind values.
+    """A text as a SQL string, for the statements that cannot bind values.
 
     >>> literal("it's")
     "'it''s'"
@@ -81,11 +83,35 @@ def literal(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
+def did_you_mean(name: str, candidates: Sequence[str]) -> str:
+    """The next step after a name that is not there.
+
+    >>> did_you_mean("crm.customer", ["crm.customers", "crm.orders"])
+    "Did you mean 'crm.customers'?"
+    """
+    near = difflib.get_close_matches(name, candidates, n=3, cutoff=0.75)
+    if near:
+        return f"Did you mean {' or '.join(map(repr, near))}?"
+    more = ", ..." if len(candidates) > 10 else ""
+    return f"There are: {', '.join(map(repr, candidates[:10])) or 'none'}{more}."
+
+
+def resolved(name: str, candidates: Sequence[str]) -> str | None:
+    """The candidate of that name: exactly, or but for its case, as SQL compares names.
+
+    >>> resolved("Age", ["age", "city"])
+    'age'
+    """
+    if name in candidates:
+        return name
+    return next((it for it in candidates if it.lower() == name.lower()), None)
+
+
 def _unquoted(part: str) -> str:
     return part[1:-1].replace('""', '"') if part.startswith('"') else part
 
 
-def _shown(name: str) -> str:
+def _written(name: str) -> str:
     return identifier(name) if "." in name or '"' in name else name
 
 

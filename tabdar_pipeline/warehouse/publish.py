@@ -1,235 +1,211 @@
-"""Releases in the warehouse: immutable tables, one view that is served, one table of records.
+"""Publish rows as a release: an immutable table, the view that serves it, a record; one transaction.
 
-    <target>.<table>__r0001    the rows of a release, of the source's types
-    <target>.<table>           a view of the release that is served
+    <schema>.<table>__r0001    the rows of a release, in the types of the source
+    <schema>.<table>           a view of the release that is served
     tabdar.releases            one row a release, with its manifest
 
-All of it changes in one transaction. The warehouse is the truth: the copy in a folder is staged
-before the transaction and renamed after it; where a crash comes between, the next publication
-renames it.
+The number is taken inside the transaction, so a crash at any instant leaves the previous release
+served and nothing else. Where a folder is named, copies.py says what is written there and when.
 """
 
-import json
-import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import duckdb
+import pyarrow as pa
 
-from tabdar_pipeline.errors import SourceError, StorageError
-from tabdar_pipeline.warehouse.duckdb import Warehouse, rows_hash
+from tabdar_pipeline.errors import ReleaseRefused, SourceError, StorageError, UsageError
+from tabdar_pipeline.warehouse.catalog import types_of
+from tabdar_pipeline.warehouse.copies import copy_path, discard, settle, stage
+from tabdar_pipeline.warehouse.digest import rows_hash
+from tabdar_pipeline.warehouse.duckdb import Connection, Warehouse, fact
+from tabdar_pipeline.warehouse.files import parquet_rows
 from tabdar_pipeline.warehouse.names import Relation, identifier, literal
+from tabdar_pipeline.warehouse.releases import (
+    Release,
+    Verification,
+    find,
+    manifest_text,
+    record,
+    recorded,
+    releases,
+    rollback,
+    text_hash,
+    verify,
+)
 
-_RELEASES = """
-CREATE SCHEMA IF NOT EXISTS tabdar;
-CREATE TABLE IF NOT EXISTS tabdar.releases (
-    target VARCHAR NOT NULL, number INTEGER NOT NULL, relation VARCHAR NOT NULL,
-    created TIMESTAMP WITH TIME ZONE NOT NULL, row_count BIGINT NOT NULL,
-    rows_hash VARCHAR NOT NULL, served BOOLEAN NOT NULL, manifest VARCHAR NOT NULL,
-    PRIMARY KEY (target, number)
-);
-"""
+__all__ = ["Release", "Verification", "find", "publish", "releases", "rollback", "verify"]
 
-
-@dataclass(frozen=True, slots=True)
-class Release:
-    """One published release, as the warehouse records it."""
-
-    target: str
-    number: int
-    relation: str
-    created: datetime
-    row_count: int
-    rows_hash: str
-    served: bool
-    manifest: dict[str, Any]
-
-    @property
-    def identifier(self) -> str:
-        """For people and lineage: "synthetic.customers r0001"."""
-        return f"{self.target} r{self.number:04d}"
+_ROWS = "tabdar rows to publish"  # a view of this connection only
 
 
 def publish(
     warehouse: Warehouse,
     target: str,
-    rows: Path,
+    rows: Path | pa.Table,
     sql_types: Mapping[str, str],
     manifest: Mapping[str, Any],
     folder: Path | None = None,
+    comments: Mapping[str, str] | None = None,
 ) -> Release:
-    """Publish a parquet file as the next release of `target`; whole, or not at all."""
-    relation = Relation.parse(target)
-    with warehouse.connect() as connection:
-        connection.execute(_RELEASES)
+    """Publish rows (a parquet file or an Arrow table) as the next release of `target`; whole, or not at all.
+
+    Raises ReleaseRefused where the rows do not fit `sql_types`, SourceError where the target's name
+    is taken, StorageError where the database or the folder cannot be written.
+    """
+    _refuse_unpublishable(rows, manifest)
+    staged: list[Path] = []
+
+    def attempt(connection: Connection) -> Release:
+        relation = _target(connection, Relation.parse(target))
         if folder is not None:
-            _finish_renames(connection, target, folder)
-        connection.execute("BEGIN")
-        try:
-            release = _publish(connection, relation, rows, sql_types, manifest)
-            staged = _stage(release, rows, folder) if folder is not None else None
-            connection.execute("COMMIT")
-        except BaseException:
-            connection.execute("ROLLBACK")
-            raise
-        if staged is not None:
-            staged.rename(_final(staged))
+            settle(folder, relation, recorded(connection, str(relation)))
+        _refuse_unknown_types(connection, relation, sql_types)
+        release = _published(connection, relation, rows, sql_types, manifest, folder)
+        _comment(connection, release, sql_types, comments or {})
+        record(connection, release, manifest_text(release.manifest))
+        if folder is not None:
+            staged.append(stage(connection, release, dict(sql_types), manifest_text(release.manifest)))
+        return release
+
+    try:
+        release = warehouse.transact(attempt)
+    except BaseException:
+        for path in staged:
+            discard(path)
+        raise
+    if folder is not None:
+        settle(folder, Relation.parse(release.target), [release])
     return release
 
 
-def _publish(
-    connection: duckdb.DuckDBPyConnection, target: Relation, rows: Path,
-    sql_types: Mapping[str, str], manifest: Mapping[str, Any],
-) -> Release:
-    connection.execute(f"CREATE SCHEMA IF NOT EXISTS {identifier(target.schema)}")
-    _refuse_foreign_table(connection, target)
-    number = _scalar(connection, "SELECT coalesce(max(number), 0) + 1 FROM tabdar.releases WHERE target = ?", str(target))
-    table = target.release(number)
-    columns = ", ".join(f"{identifier(name)} {kind}" for name, kind in sql_types.items())
-    connection.execute(f"CREATE TABLE {table.sql} ({columns})")
-    casts = ", ".join(f"CAST({identifier(name)} AS {kind})" for name, kind in sql_types.items())
-    connection.execute(f"INSERT INTO {table.sql} SELECT {casts} FROM read_parquet(?)", [str(rows)])  # noqa: S608
-    _refuse_other_types(connection, table, sql_types)
-    count = _scalar(connection, f"SELECT count(*) FROM {table.sql}")  # noqa: S608
-    hashed = rows_hash(connection, f"SELECT * FROM {table.sql}")  # noqa: S608
-    created = datetime.now(UTC)
-    facts = {
-        **manifest, "target": str(target), "number": number, "relation": str(table),
-        "created": created.isoformat(), "rows": count, "rows_hash": hashed,
-    }
-    _comment(connection, table, facts)
-    connection.execute("UPDATE tabdar.releases SET served = false WHERE target = ?", [str(target)])
-    connection.execute(
-        "INSERT INTO tabdar.releases VALUES (?, ?, ?, ?, ?, ?, true, ?)",
-        [str(target), number, str(table), created, count, hashed, json.dumps(facts, sort_keys=True)],
-    )
-    _serve(connection, target, table)
-    return Release(str(target), number, str(table), created, count, hashed, True, facts)
-
-
-def releases(warehouse: Warehouse, target: str | None = None) -> list[Release]:
-    """All releases, newest first; none where nothing was ever published."""
-    with warehouse.connect(read_only=True) as connection:
-        return _releases(connection, target)
-
-
-def find(warehouse: Warehouse, target: str, number: int | None = None) -> Release:
-    """One release: of that number, or the one that is served."""
-    found = releases(warehouse, target)
-    for release in found:
-        if release.number == number or (number is None and release.served):
-            return release
-    numbers = ", ".join(str(release.number) for release in found) or "none"
-    raise SourceError(
-        f"target {target!r} must have release {number or 'served'}, however there are: {numbers}. "
-        "List them: tabdar release list."
-    )
-
-
-def rollback(warehouse: Warehouse, target: str, number: int) -> Release:
-    """Serve an earlier release again, in one transaction."""
-    release = find(warehouse, target, number)
-    with warehouse.connect() as connection:
-        connection.execute("BEGIN")
-        connection.execute("UPDATE tabdar.releases SET served = (number = ?) WHERE target = ?", [number, target])
-        _serve(connection, Relation.parse(target), Relation.parse(release.relation))
-        connection.execute("COMMIT")
-    return find(warehouse, target, number)
-
-
-def verify(warehouse: Warehouse, target: str, number: int | None = None) -> bool:
-    """Whether a release's rows are those that were published."""
-    release = find(warehouse, target, number)
-    with warehouse.connect(read_only=True) as connection:
-        query = f"SELECT * FROM {Relation.parse(release.relation).sql}"  # noqa: S608
-        return rows_hash(connection, query) == release.rows_hash
-
-
-def _releases(connection: duckdb.DuckDBPyConnection, target: str | None) -> list[Release]:
-    exists = _scalar(
-        connection,
-        "SELECT count(*) FROM information_schema.tables WHERE table_schema = 'tabdar' AND table_name = 'releases'",
-    )
-    if not exists:
-        return []
-    rows = connection.execute(
-        "SELECT target, number, relation, CAST(created AS VARCHAR), row_count, rows_hash, served, manifest "
-        "FROM tabdar.releases WHERE ? IS NULL OR target = ? ORDER BY target, number DESC",
-        [target, target],
-    ).fetchall()
-    return [Release(*r[:3], datetime.fromisoformat(_iso(r[3])), *r[4:7], json.loads(r[7])) for r in rows]
-
-
-def _iso(text: str) -> str:
-    """DuckDB writes an offset of whole hours as +00."""
-    return text if text[-3] != "+" else f"{text}:00"
-
-
-def _refuse_foreign_table(connection: duckdb.DuckDBPyConnection, target: Relation) -> None:
-    kind = connection.execute(
-        "SELECT table_type FROM information_schema.tables WHERE table_schema = ? AND table_name = ?",
-        [target.schema, target.name],
-    ).fetchall()
-    if kind and kind[0][0] != "VIEW":
-        raise SourceError(
-            f"target {str(target)!r} must be free for a view, however a table of that name is there. "
-            "Choose another target schema."
-        )
-
-
-def _refuse_other_types(
-    connection: duckdb.DuckDBPyConnection, table: Relation, sql_types: Mapping[str, str]
-) -> None:
-    made = {row[0]: row[1] for row in connection.execute(f"DESCRIBE {table.sql}").fetchall()}
-    if made != dict(sql_types):
-        differing = {k: (v, made.get(k)) for k, v in sql_types.items() if made.get(k) != v}
-        raise StorageError(f"release {str(table)!r} must have the source's types, however: {differing}.")
-
-
-def _serve(connection: duckdb.DuckDBPyConnection, target: Relation, table: Relation) -> None:
-    connection.execute(f"CREATE OR REPLACE VIEW {target.sql} AS SELECT * FROM {table.sql}")  # noqa: S608
-
-
-def _comment(connection: duckdb.DuckDBPyConnection, table: Relation, facts: Mapping[str, Any]) -> None:
-    text = (
-        f"Synthetic. Made by tabdar_pipeline {facts.get('code_version', '')} from "
-        f"{facts.get('source', {}).get('table', 'a table')}; no row is a real one. "
-        "Manifest: tabdar.releases."
-    )
-    connection.execute(f"COMMENT ON TABLE {table.sql} IS {literal(text)}")
-
-
-def _scalar(connection: duckdb.DuckDBPyConnection, query: str, *values: Any) -> Any:
-    return connection.execute(query, list(values)).fetchall()[0][0]
-
-
-def _stage(release: Release, rows: Path, folder: Path) -> Path:
-    staged = folder / Relation.parse(release.target).folder / f".r{release.number:04d}"
+def _refuse_unpublishable(rows: Path | pa.Table, manifest: Mapping[str, Any]) -> None:
+    if isinstance(rows, Path) and not rows.is_file():
+        raise StorageError(f"the rows must be a parquet file, however {str(rows)!r} is gone. Sample again.")
     try:
-        shutil.rmtree(staged, ignore_errors=True)
-        staged.mkdir(parents=True)
-        shutil.copyfile(rows, staged / "data.parquet")
-        (staged / "manifest.json").write_text(json.dumps(release.manifest, indent=1, sort_keys=True))
-    except OSError as error:
-        raise StorageError(
-            f"the release must be copied to {str(folder)!r}, however: {error.strerror or error}. "
-            "Free space or choose another folder; nothing was published."
+        manifest_text(manifest)
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"a manifest must be plain JSON, however: {error}. See Manifest.to_json.") from error
+
+
+def _target(connection: Connection, wanted: Relation) -> Relation:
+    """The target as earlier releases wrote it; refused where its name is not ours."""
+    known = recorded(connection, str(wanted))
+    if known:
+        wanted = Relation.parse(known[0].target)
+    taken = connection.execute(
+        "SELECT table_type FROM information_schema.tables WHERE table_catalog = current_database() "
+        "AND lower(table_schema) = lower(?) AND lower(table_name) = lower(?)",
+        [wanted.schema, wanted.name],
+    ).fetchall()
+    if taken and (taken[0][0] != "VIEW" or not known):
+        what = "view" if taken[0][0] == "VIEW" else "table"
+        raise SourceError(
+            f"target {str(wanted)!r} must be free for the view that serves releases, however a {what} "
+            "that tabdar did not make has that name. Choose another target schema, or rename it."
+        )
+    return wanted
+
+
+def _refuse_unknown_types(connection: Connection, target: Relation, types: Mapping[str, str]) -> None:
+    """A type is SQL in a statement: let in only what DuckDB itself would write for a type."""
+    for column, kind in types.items():
+        try:
+            duckdb.SQLExpression(f"CAST(NULL AS {kind})")
+            canonical = connection.execute(f"SELECT typeof(CAST(NULL AS {kind}))").fetchall()[0][0]
+        except duckdb.Error as error:
+            canonical = fact(error)
+        if canonical != kind:
+            raise UsageError(
+                f"target {str(target)!r}, column {column!r}: the type must be one as DuckDB describes it, "
+                f"however: {kind!r} ({canonical}). Take the types from the source's description."
+            )
+
+
+def _published(
+    connection: Connection,
+    target: Relation,
+    rows: Path | pa.Table,
+    types: Mapping[str, str],
+    manifest: Mapping[str, Any],
+    folder: Path | None,
+) -> Release:
+    number = max((release.number for release in recorded(connection, str(target))), default=0) + 1
+    table = target.release(number)
+    _create(connection, target, table, types)
+    count = _fill(connection, target, table, rows, types)
+    created = datetime.now(UTC)
+    release = Release(
+        str(target), number, str(table), created, count,
+        rows_hash(connection, f"SELECT * FROM {table.sql}"),  # noqa: S608
+        served=True, manifest={}, manifest_hash="",
+        copy=None if folder is None else copy_path(folder, target, number),
+    )
+    stamped = {
+        **manifest, "target": release.target, "number": number, "relation": release.relation,
+        "created": created.isoformat(), "rows": count, "rows_hash": release.rows_hash,
+    }
+    return replace(release, manifest=stamped, manifest_hash=text_hash(manifest_text(stamped)))
+
+
+def _create(connection: Connection, target: Relation, table: Relation, types: Mapping[str, str]) -> None:
+    """The immutable table, in exactly the source's types."""
+    columns = ", ".join(f"{identifier(name)} {kind}" for name, kind in types.items())
+    connection.execute(f"CREATE SCHEMA IF NOT EXISTS {identifier(target.schema)}")
+    try:
+        connection.execute(f"CREATE TABLE {table.sql} ({columns})")
+    except duckdb.CatalogException as error:
+        raise SourceError(
+            f"table {str(table)!r} must not be there before it is released, however: {fact(error)}. "
+            "Rename that table, or choose another target."
         ) from error
-    return staged
+    made = types_of(connection, f"SELECT * FROM {table.sql}")  # noqa: S608
+    if list(made.items()) != list(types.items()):
+        differing = tuple(
+            f"column {name!r} must be {kind}, however it would be {made.get(name)}"
+            for name, kind in types.items()
+            if made.get(name) != kind
+        )
+        raise ReleaseRefused(str(target), differing)
 
 
-def _final(staged: Path) -> Path:
-    return staged.with_name(staged.name.removeprefix("."))
+def _fill(
+    connection: Connection, target: Relation, table: Relation, rows: Path | pa.Table, types: Mapping[str, str]
+) -> int:
+    """Stream the rows into the table; how many there were."""
+    try:
+        if isinstance(rows, pa.Table):
+            connection.register(_ROWS, rows)
+        query = identifier(_ROWS) if isinstance(rows, pa.Table) else parquet_rows(rows)
+        _refuse_other_columns(target, types, types_of(connection, f"SELECT * FROM {query}"))  # noqa: S608
+        cells = ", ".join(f"CAST({identifier(name)} AS {kind})" for name, kind in types.items())
+        inserted = connection.execute(f"INSERT INTO {table.sql} SELECT {cells} FROM {query}").fetchall()  # noqa: S608
+    except (duckdb.DataError, duckdb.ProgrammingError, duckdb.IntegrityError) as error:
+        reason = f"the rows do not fit the source's types: {fact(error)}"
+        raise ReleaseRefused(str(target), (reason,)) from error
+    return int(inserted[0][0])
 
 
-def _finish_renames(connection: duckdb.DuckDBPyConnection, target: str, folder: Path) -> None:
-    """Copies of releases that were published but not renamed; others were not published."""
-    published = {f".r{release.number:04d}" for release in _releases(connection, target)}
-    for staged in (folder / Relation.parse(target).folder).glob(".r*"):
-        if staged.name in published:
-            staged.rename(_final(staged))
-        else:
-            shutil.rmtree(staged)
+def _refuse_other_columns(target: Relation, types: Mapping[str, str], have: Mapping[str, str]) -> None:
+    reasons = [f"column {name!r} of the source is missing" for name in types if name not in have]
+    reasons += [f"column {name!r} is not of the source" for name in have if name not in types]
+    if reasons:
+        raise ReleaseRefused(str(target), tuple(reasons))
+
+
+def _comment(
+    connection: Connection, release: Release, types: Mapping[str, str], comments: Mapping[str, str]
+) -> None:
+    """Say in the warehouse itself that the rows are synthetic, and where their manifest is."""
+    text = (
+        f"Synthetic: release {release.number} of {release.target}, {release.created:%Y-%m-%d %H:%M} UTC, "
+        f"by tabdar_pipeline. Manifest: tabdar.releases, SHA-256 {release.manifest_hash}."
+    )
+    table = Relation.parse(release.relation).sql
+    connection.execute(f"COMMENT ON TABLE {table} IS {literal(text)}")
+    for name in types:
+        about = f"Synthetic. {comments.get(name, '')}".rstrip()
+        connection.execute(f"COMMENT ON COLUMN {table}.{identifier(name)} IS {literal(about)}")

@@ -1,0 +1,118 @@
+"""Tables in files: .parquet, .csv, or a table of a .duckdb file."""
+
+import os
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from uuid import uuid4
+
+import duckdb
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet
+
+from tabdar_pipeline.errors import SourceError, UsageError
+from tabdar_pipeline.warehouse.catalog import Selection, readable, select
+from tabdar_pipeline.warehouse.duckdb import Connection, Warehouse, fact, in_memory, storage_error
+from tabdar_pipeline.warehouse.names import literal
+
+BATCH = 100_000  # rows
+_DATABASES = frozenset({".duckdb", ".ddb", ".db"})
+_FILES = frozenset({".parquet", ".csv"})
+
+
+def read_table(path: Path, name: str | None = None) -> tuple[pa.Table, dict[str, str]]:
+    """A file, or the table `name` of a database, as Arrow; and DuckDB's types where they are known.
+
+    Raises SourceError where it is missing or unreadable, UsageError where its kind is not known.
+    """
+    suffix = path.suffix.lower()
+    if suffix in _DATABASES:
+        return _from_database(path, name)
+    if suffix not in _FILES:
+        raise UsageError(f"a source must be .parquet, .csv or .duckdb, however: {path.name!r}. Convert it.")
+    if name is not None:
+        raise UsageError(f"{path.name!r} holds one table, however {name!r} was asked for. Leave it out.")
+    if not path.is_file():
+        raise SourceError(f"a source must exist, however {str(path)!r} does not. Correct the path.")
+    try:
+        return _from_csv(path) if suffix == ".csv" else (pyarrow.parquet.read_table(path), {})
+    except (duckdb.Error, pa.ArrowInvalid, OSError) as error:
+        kind = suffix[1:]
+        raise SourceError(f"{str(path)!r} must be {kind}, however: {fact(error)}. Write it again.") from error
+
+
+def write_table(batches: Iterable[pa.RecordBatch], schema: pa.Schema, path: Path) -> int:
+    """Stream rows to a .parquet or .csv file, whole or not at all; how many there were."""
+    if path.suffix.lower() not in _FILES:
+        raise UsageError(f"an output must be .parquet or .csv, however: {path.name!r}. Rename it.")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with partial_file(path.parent) as partial:
+            rows = _stream(batches, schema, partial, path.suffix.lower())
+            partial.replace(path)
+    except OSError as error:
+        raise storage_error(path, error) from error
+    return rows
+
+
+def write_query(connection: Connection, query: str, path: Path) -> int:
+    """Stream a query's rows to a parquet file and the disk below it; how many there were."""
+    with connection.sql(query).to_arrow_reader(BATCH) as reader:
+        rows = _stream(reader, reader.schema, path, ".parquet")
+    with path.open("rb") as written:
+        os.fsync(written.fileno())
+    return rows
+
+
+@contextmanager
+def partial_file(folder: Path) -> Iterator[Path]:
+    """A path in the folder for a file that is not whole yet; what is still there at the end goes."""
+    partial = folder / f".{uuid4().hex}.partial"
+    try:
+        yield partial
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def parquet_rows(path: Path) -> str:
+    """SQL for the rows of this one parquet file, whatever glob characters its path holds.
+
+    >>> parquet_rows(Path("a[1].parquet"))
+    "read_parquet('a[[]1].parquet')"
+    """
+    return f"read_parquet({_exactly(path)})"
+
+
+def _exactly(path: Path) -> str:
+    return literal(re.sub(r"[\[*?]", lambda match: f"[{match[0]}]", str(path)))
+
+
+def _stream(batches: Iterable[pa.RecordBatch], schema: pa.Schema, path: Path, suffix: str) -> int:
+    rows = 0
+    with (
+        pyarrow.csv.CSVWriter(path, schema)
+        if suffix == ".csv"
+        else pyarrow.parquet.ParquetWriter(path, schema, compression="zstd")
+    ) as writer:
+        for batch in batches:
+            writer.write_batch(batch)
+            rows += batch.num_rows
+    return rows
+
+
+def _from_database(path: Path, name: str | None) -> tuple[pa.Table, dict[str, str]]:
+    if name is None:
+        raise UsageError(f"{path.name!r} is a database: name a table with --table schema.table.")
+    warehouse = Warehouse(path)
+    with warehouse.connect(read_only=True) as connection, readable(name):
+        selected = select(connection, warehouse, name, Selection())
+        return connection.sql(selected.query).to_arrow_table(), selected.sql_types
+
+
+def _from_csv(path: Path) -> tuple[pa.Table, dict[str, str]]:
+    with in_memory() as connection:
+        query = f"SELECT * FROM read_csv({_exactly(path)}, sample_size = -1)"  # noqa: S608
+        types = {row[0]: row[1] for row in connection.execute(f"DESCRIBE {query}").fetchall()}
+        return connection.sql(query).to_arrow_table(), types

@@ -1,0 +1,207 @@
+"""The record of releases, tabdar.releases: what was published, what is served, whether it is still whole."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from tabdar_pipeline.errors import SourceError
+from tabdar_pipeline.warehouse.digest import rows_hash
+from tabdar_pipeline.warehouse.duckdb import Connection, Warehouse, fact, in_memory
+from tabdar_pipeline.warehouse.files import parquet_rows
+from tabdar_pipeline.warehouse.names import Relation, literal, resolved
+
+_TABLE = """
+CREATE SCHEMA IF NOT EXISTS tabdar;
+CREATE TABLE IF NOT EXISTS tabdar.releases (
+    target VARCHAR NOT NULL, number INTEGER NOT NULL, relation VARCHAR NOT NULL,
+    created TIMESTAMP NOT NULL, row_count BIGINT NOT NULL, rows_hash VARCHAR NOT NULL,
+    served BOOLEAN NOT NULL, manifest VARCHAR NOT NULL, manifest_hash VARCHAR NOT NULL,
+    copy VARCHAR, PRIMARY KEY (target, number)
+);
+"""
+_COMMENT = "COMMENT ON TABLE tabdar.releases IS 'Releases of synthetic tables, by tabdar_pipeline; times UTC'"
+_COLUMNS = "target, number, relation, created, row_count, rows_hash, served, manifest, manifest_hash, copy"
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """One published release, as the warehouse records it."""
+
+    target: str  # the view that serves
+    number: int
+    relation: str  # the immutable table
+    created: datetime  # UTC
+    row_count: int
+    rows_hash: str  # SHA-256, whatever the order and the storage of the rows
+    served: bool
+    manifest: dict[str, Any]
+    manifest_hash: str  # SHA-256 of the manifest's text in tabdar.releases
+    copy: Path | None  # the parquet file in the folder that was named
+
+    @property
+    def identifier(self) -> str:
+        """For people and lineage: "synthetic.customers r0001"."""
+        return f"{self.target} r{self.number:04d}"
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """Whether a release is what was published; true where there is no problem."""
+
+    release: Release
+    problems: tuple[str, ...]
+
+    def __bool__(self) -> bool:
+        """Whether no problem was found."""
+        return not self.problems
+
+
+def releases(warehouse: Warehouse, target: str | None = None) -> list[Release]:
+    """All releases, or those of one target, newest first; none where nothing was ever published."""
+    with warehouse.connect(read_only=True) as connection:
+        return recorded(connection, target)
+
+
+def find(warehouse: Warehouse, target: str, number: int | None = None) -> Release:
+    """One release: of that number, or the one that is served."""
+    return _one(releases(warehouse, target), target, number)
+
+
+def rollback(warehouse: Warehouse, target: str, number: int) -> Release:
+    """Serve that release again, earlier or later, in one transaction."""
+
+    def serve_again(connection: Connection) -> Release:
+        release = _one(recorded(connection, target), target, number)
+        serve(connection, release)
+        return _one(recorded(connection, target), target, number)
+
+    return warehouse.transact(serve_again)
+
+
+def verify(warehouse: Warehouse, target: str, number: int | None = None) -> Verification:
+    """Compare a release's table, manifest and copy with what was recorded when it was published."""
+    with warehouse.connect(read_only=True) as connection:
+        release = _one(recorded(connection, target), target, number)
+        problems = [_table_problem(connection, release), _manifest_problem(connection, release)]
+    problems.append(_copy_problem(release))
+    return Verification(release, tuple(problem for problem in problems if problem))
+
+
+def recorded(connection: Connection, target: str | None = None) -> list[Release]:
+    """The releases of all targets or of one, newest first, over an open connection."""
+    if not _is_there(connection):
+        return []
+    query = f"SELECT {_COLUMNS} FROM tabdar.releases ORDER BY target, number DESC"  # noqa: S608
+    found = [_release(row) for row in connection.execute(query).fetchall()]
+    if target is None:
+        return found
+    name = resolved(str(Relation.parse(target)), [release.target for release in found])
+    return [release for release in found if release.target == name]
+
+
+def record(connection: Connection, release: Release, manifest: str) -> None:
+    """Add the release, and let its target serve it; the table of records is made where it is missing."""
+    if not _is_there(connection):
+        connection.execute(_TABLE)
+        connection.execute(_COMMENT)
+    connection.execute(
+        f"INSERT INTO tabdar.releases ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, false, ?, ?, ?)",  # noqa: S608
+        [
+            release.target, release.number, release.relation, release.created.replace(tzinfo=None),
+            release.row_count, release.rows_hash, manifest, release.manifest_hash,
+            None if release.copy is None else str(release.copy),
+        ],
+    )
+    serve(connection, release)
+
+
+def serve(connection: Connection, release: Release) -> None:
+    """Point the view of the target at the release."""
+    connection.execute(
+        "UPDATE tabdar.releases SET served = (number = ?) WHERE target = ?", [release.number, release.target]
+    )
+    view, table = Relation.parse(release.target).sql, Relation.parse(release.relation).sql
+    connection.execute(f"CREATE OR REPLACE VIEW {view} AS SELECT * FROM {table}")  # noqa: S608
+    about = f"Synthetic: serves release {release.number}, table {release.relation}. See tabdar.releases."
+    connection.execute(f"COMMENT ON VIEW {view} IS {literal(about)}")
+
+
+def manifest_text(facts: Mapping[str, Any]) -> str:
+    """Canonical JSON: the same facts are the same text.
+
+    >>> manifest_text({"b": 1, "a": [2]})
+    '{"a":[2],"b":1}'
+    """
+    return json.dumps(facts, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def text_hash(text: str) -> str:
+    """SHA-256 of a text."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _is_there(connection: Connection) -> bool:
+    return bool(
+        connection.execute(
+            "SELECT 1 FROM duckdb_tables() WHERE database_name = current_database() "
+            "AND schema_name = 'tabdar' AND table_name = 'releases'"
+        ).fetchall()
+    )
+
+
+def _release(row: tuple[Any, ...]) -> Release:
+    target, number, relation, created, rows, rows_sha, served, manifest, manifest_sha, copy = row
+    return Release(
+        target, number, relation, created.replace(tzinfo=UTC), rows, rows_sha, served,
+        json.loads(manifest), manifest_sha, None if copy is None else Path(copy),
+    )
+
+
+def _one(found: list[Release], target: str, number: int | None) -> Release:
+    for release in found:
+        if release.number == number or (number is None and release.served):
+            return release
+    numbers = ", ".join(str(release.number) for release in reversed(found)) or "none"
+    raise SourceError(
+        f"target {target!r} must have {'a served release' if number is None else f'release {number}'}, "
+        f"however its releases are: {numbers}. List them: tabdar release list."
+    )
+
+
+def _table_problem(connection: Connection, release: Release) -> str | None:
+    try:
+        query = f"SELECT * FROM {Relation.parse(release.relation).sql}"  # noqa: S608
+        found = rows_hash(connection, query)
+    except duckdb.Error as error:
+        return f"table {release.relation!r} cannot be read: {fact(error)}"
+    if found != release.rows_hash:
+        return f"table {release.relation!r} has other rows than were published: hash {found}"
+    return None
+
+
+def _manifest_problem(connection: Connection, release: Release) -> str | None:
+    rows = connection.execute(
+        "SELECT manifest FROM tabdar.releases WHERE target = ? AND number = ?",
+        [release.target, release.number],
+    ).fetchall()
+    stamp = (release.manifest.get("rows_hash"), text_hash(rows[0][0]))
+    if stamp != (release.rows_hash, release.manifest_hash):
+        return f"the manifest of {release.identifier} is not the one that was published"
+    return None
+
+
+def _copy_problem(release: Release) -> str | None:
+    if release.copy is None:
+        return None
+    try:
+        with in_memory() as connection:
+            found = rows_hash(connection, f"SELECT * FROM {parquet_rows(release.copy)}")  # noqa: S608
+    except duckdb.Error as error:
+        return f"copy {str(release.copy)!r} cannot be read: {fact(error)}"
+    return None if found == release.rows_hash else f"copy {str(release.copy)!r} has other rows than the table"
