@@ -89,14 +89,16 @@ class TabDAR:
         settings: FitSettings | None = None,
         progress: "Callable[[EpochRecord], None] | None" = None,
         resume: Path | None = None,
+        started: float | None = None,
         **overrides: Any,
     ) -> Self:
         """Learn a table. `overrides` are fields of FitSettings: seconds, epochs, seed, device, ...
 
         `resume`: a folder that keeps the state of training once a minute; a later fit of the same
-        table with the same settings goes on from it.
+        table with the same settings goes on from it. `started`: when the budget began to run, by
+        `time.perf_counter`; now, where it is not given.
         """
-        started = time.perf_counter()
+        started = time.perf_counter() if started is None else started
         settings = replace(settings or FitSettings(), **overrides)
         if settings.seconds is None and settings.epochs is None:
             settings = replace(settings, seconds=DEFAULT_SECONDS)

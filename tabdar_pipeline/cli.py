@@ -1,0 +1,343 @@
+"""`tabdar`: file in, file out; what the Dagster assets do, one command at a time.
+
+Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 130 interrupted. Progress goes to stderr.
+"""
+
+import contextlib
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from tabdar_pipeline.errors import TabdarError, UsageError
+
+if TYPE_CHECKING:
+    from tabdar_pipeline.warehouse.publish import Release
+
+app = typer.Typer(
+    help="Synthetic and imputed tables from a warehouse table.",
+    no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False,
+)
+release_app = typer.Typer(help="Releases in a warehouse.", no_args_is_help=True)
+app.add_typer(release_app, name="release")
+
+
+class Device(StrEnum):
+    """Where to train."""
+
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+
+
+class Preset(StrEnum):
+    """Size of the network."""
+
+    auto = "auto"
+    small = "small"
+    medium = "medium"
+    large = "large"
+
+
+class EngineName(StrEnum):
+    """What runs the model."""
+
+    onnx = "onnx"
+    torch = "torch"
+
+
+TableOption = Annotated[str | None, typer.Option(help="schema.table, where the file is a database.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
+SeedOption = Annotated[int, typer.Option(min=0, help="The same seed gives the same rows.")]
+
+
+@app.command()
+def fit(
+    source: Annotated[Path, typer.Argument(help=".parquet, .csv or .duckdb to learn from.")],
+    model_dir: Annotated[Path, typer.Argument(help="Where to write the model.")],
+    table: TableOption = None,
+    seconds: Annotated[float | None, typer.Option(help="Budget from reading to best weights; 120 where no budget is given.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Budget in epochs, instead.")] = None,
+    seed: SeedOption = 0,
+    device: Annotated[Device, typer.Option(help="Where to train.")] = Device.auto,
+    preset: Annotated[Preset, typer.Option(help="Size of the network.")] = Preset.auto,
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; as many as there are.")] = None,
+    contract: Annotated[Path | None, typer.Option(help="Contract (YAML) that the source must satisfy.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Learn a table and write a model directory, with its ONNX graphs."""
+    started = time.perf_counter()
+    from tabdar_pipeline.schemas.contract import Contract
+    from tabdar_pipeline.schemas.infer import infer_schema
+    from tabdar_pipeline.synthesizer import FitSettings, TabDAR
+    from tabdar_pipeline.warehouse.snapshot import read_table
+
+    settings = FitSettings(
+        seconds=seconds, epochs=epochs, seed=seed, device=device.value, preset=preset.value, threads=threads
+    )
+    rows, sql_types = read_table(source, table)
+    rows = rows.select([c for c in rows.column_names if c != "__index_level_0__"])
+    name = table or source.stem
+    schema = infer_schema(rows, name, sql_types)
+    if contract is not None:
+        declared = Contract.read(contract)
+        declared.enforce(rows)
+        schema = declared.schema
+    with _bar("fitting") as tell:
+        model = TabDAR.fit(
+            rows, name=name, schema=schema, settings=settings, started=started,
+            progress=lambda r: tell(r.budget, f"epoch {r.epoch:.1f}  loss {r.validation_loss:.3f}"),
+            resume=model_dir.with_name(f".{model_dir.name}-training"),
+        )
+    model.save(model_dir)
+    last = model.history[-1]
+    exported = model.export()
+    _say(
+        {"model": str(model_dir), "fingerprint": model.fingerprint, "rows": rows.num_rows,
+         "epochs": last.epoch, "seconds": last.seconds, "parity": exported.parity,
+         "validation_loss": min(r.validation_loss for r in model.history)},
+        f"{model_dir}: {last.epoch:.1f} epochs in {last.seconds:.0f} s, "
+        f"ONNX within {exported.parity:.1g} of torch", as_json,
+    )
+
+
+@app.command()
+def sample(
+    model_dir: Annotated[Path, typer.Argument(help="A model that `tabdar fit` wrote.")],
+    out: Annotated[Path, typer.Argument(help=".parquet, .csv or .duckdb to write.")],
+    rows: Annotated[int, typer.Option(min=1, help="How many rows.")],
+    seed: SeedOption = 0,
+    engine: Annotated[EngineName, typer.Option(help="onnx: fast, without torch.")] = EngineName.onnx,
+    table: TableOption = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Draw a synthetic table, block by block; never the whole table in memory."""
+    from tabdar_pipeline.output import writer
+    from tabdar_pipeline.runtime import OnnxSampler
+
+    started = time.perf_counter()
+    if engine is EngineName.onnx:
+        sampler = OnnxSampler.load(model_dir, threads=threads)
+        batches, schema = sampler.sample_batches(rows, seed=seed), sampler.schema
+    else:
+        from tabdar_pipeline.synthesizer import TabDAR
+
+        model = TabDAR.load(model_dir)
+        batches, schema = model.sample_batches(rows, seed=seed, engine="torch"), model.schema
+    done = 0
+    with writer(out, schema, table) as write, _bar("sampling") as tell:
+        for batch in batches:
+            write(batch)
+            done += batch.num_rows
+            tell(done / rows, f"{done / (time.perf_counter() - started):,.0f} rows/s")
+    seconds = time.perf_counter() - started
+    _say(
+        {"out": str(out), "rows": rows, "seed": seed, "seconds": seconds, "rows_per_second": rows / seconds},
+        f"{out}: {rows:,} rows in {seconds:.1f} s", as_json,
+    )
+
+
+@app.command()
+def impute(
+    model_dir: Annotated[Path, typer.Argument(help="A model that `tabdar fit` wrote.")],
+    source: Annotated[Path, typer.Argument(help=".parquet, .csv or .duckdb with missing cells.")],
+    out: Annotated[Path, typer.Argument(help=".parquet, .csv or .duckdb to write.")],
+    seed: SeedOption = 0,
+    table: TableOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Fill missing cells with one draw each; observed cells stay as they are."""
+    from tabdar_pipeline.output import writer
+    from tabdar_pipeline.runtime import OnnxSampler
+    from tabdar_pipeline.warehouse.snapshot import read_table
+
+    sampler = OnnxSampler.load(model_dir)
+    rows, _ = read_table(source, table)
+    filled = sampler.impute(rows, seed=seed)
+    with writer(out, sampler.schema, table) as write:
+        for batch in filled.to_batches():
+            write(batch)
+    cells = sum(c.null_count for c in rows.columns) - sum(c.null_count for c in filled.columns)
+    _say({"out": str(out), "rows": rows.num_rows, "cells": cells}, f"{out}: {cells:,} cells filled", as_json)
+
+
+@app.command()
+def evaluate(
+    train: Annotated[Path, typer.Argument(help="Rows that the generator learned from.")],
+    holdout: Annotated[Path, typer.Argument(help="Real rows that it never saw.")],
+    synthetic: Annotated[Path, typer.Argument(help="The synthetic table.")],
+    target: Annotated[str | None, typer.Option(help="A column to predict: measures utility.")] = None,
+    html: Annotated[Path | None, typer.Option(help="Write the report here.")] = None,
+    json_: Annotated[Path | None, typer.Option("--json", help="Write the figures here; - for stdout.")] = None,
+    seed: SeedOption = 0,
+) -> None:
+    """Compare a synthetic table with the real one, each figure beside its floor."""
+    from tabdar_pipeline.quality import figures as measured
+    from tabdar_pipeline.quality import report
+    from tabdar_pipeline.schemas.infer import infer_schema
+    from tabdar_pipeline.warehouse.snapshot import read_table
+
+    tables = [read_table(path)[0] for path in (train, holdout, synthetic)]
+    schema = infer_schema(tables[0], train.stem)
+    missing = [c for c in schema.names if any(c not in t.column_names for t in tables)]
+    if missing:
+        raise UsageError(f"all three tables must have the columns {missing}, however one lacks them. Compare like with like.")
+    with _bar("measuring") as tell:
+        found = measured.evaluate(*tables, schema, target=target, seed=seed, progress=lambda n, x: tell(x, n))
+    if html is not None:
+        html.write_text(report.html(found, tables[0], tables[2], schema, title=synthetic.stem), encoding="utf-8")
+    text = json.dumps(found.to_json(), indent=1)
+    if json_ is not None and str(json_) != "-":
+        json_.write_text(text, encoding="utf-8")
+    if str(json_) == "-":
+        typer.echo(text)
+    else:
+        for name, value in found.values.items():
+            typer.echo(f"{name:16} {value:9.4f}   floor {found.floor[name]:9.4f}")
+
+
+@app.command()
+def export(
+    model_dir: Annotated[Path, typer.Argument(help="A model that `tabdar fit` wrote.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Write backbone.onnx and denoiser.onnx, checked against torch."""
+    from tabdar_pipeline.synthesizer import TabDAR
+
+    record = TabDAR.load(model_dir).export()
+    facts = {k: str(v) if isinstance(v, Path) else v for k, v in asdict(record).items()}
+    _say(facts, f"{record.backbone.parent}: within {record.parity:.1g} of torch, {record.bytes / 1e6:.1f} MB", as_json)
+
+
+@app.command()
+def contract(
+    source: Annotated[Path, typer.Argument(help=".parquet, .csv or .duckdb.")],
+    table: TableOption = None,
+    out: Annotated[Path | None, typer.Option(help="Write the YAML here.")] = None,
+) -> None:
+    """Propose the contract of a table, for a person to review."""
+    from tabdar_pipeline.schemas.contract import Contract
+    from tabdar_pipeline.schemas.infer import infer_schema
+    from tabdar_pipeline.warehouse.snapshot import read_table
+
+    rows, sql_types = read_table(source, table)
+    text = Contract.infer(rows, infer_schema(rows, table or source.stem, sql_types)).to_yaml()
+    if out is not None:
+        out.write_text(text, encoding="utf-8")
+    typer.echo(text)
+
+
+@app.command()
+def demo(
+    folder: Annotated[Path, typer.Option(help="The project to run in.")] = Path(),
+    seconds: Annotated[float | None, typer.Option(help="Training budget, instead of the YAML's.")] = None,
+) -> None:
+    """Build the demo warehouse and run the whole Dagster job in this process."""
+    from tabdar_pipeline.demo import run_demo
+
+    with _bar("demo") as tell:
+        result = run_demo(folder.resolve(), seconds, lambda share, text: tell(share, text))
+    typer.echo(result.summary())
+    if not result.succeeded:
+        raise typer.Exit(1)
+
+
+@release_app.command("list")
+def release_list(
+    warehouse: Annotated[Path, typer.Argument(help="The .duckdb file.")],
+    target: Annotated[str | None, typer.Argument(help="schema.table of the release.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List releases, newest first; * is served."""
+    from tabdar_pipeline.warehouse.duckdb import Warehouse
+    from tabdar_pipeline.warehouse.publish import releases
+
+    found = releases(Warehouse(warehouse), target)
+    if as_json:
+        typer.echo(json.dumps([_release_facts(it) for it in found], indent=1))
+        return
+    for it in found:
+        typer.echo(f"{'*' if it.served else ' '} {it.identifier}  {it.created:%Y-%m-%d %H:%M}  {it.row_count:,} rows")
+
+
+@release_app.command("show")
+def release_show(
+    warehouse: Annotated[Path, typer.Argument(help="The .duckdb file.")],
+    target: Annotated[str, typer.Argument(help="schema.table of the release.")],
+    number: Annotated[int | None, typer.Argument(help="The release; the one served where not given.")] = None,
+) -> None:
+    """Print one release's manifest."""
+    from tabdar_pipeline.warehouse.duckdb import Warehouse
+    from tabdar_pipeline.warehouse.publish import find
+
+    typer.echo(json.dumps(_release_facts(find(Warehouse(warehouse), target, number)), indent=1))
+
+
+@release_app.command("verify")
+def release_verify(
+    warehouse: Annotated[Path, typer.Argument(help="The .duckdb file.")],
+    target: Annotated[str, typer.Argument(help="schema.table of the release.")],
+    number: Annotated[int | None, typer.Argument(help="The release; the one served where not given.")] = None,
+) -> None:
+    """Check that a release's rows are those that were published."""
+    from tabdar_pipeline.warehouse.duckdb import Warehouse
+    from tabdar_pipeline.warehouse.publish import verify
+
+    if not verify(Warehouse(warehouse), target, number):
+        raise TabdarError(f"release {target!r} {number or '(served)'} was altered after it was published. Roll back.")
+    typer.echo("unaltered")
+
+
+@release_app.command("rollback")
+def release_rollback(
+    warehouse: Annotated[Path, typer.Argument(help="The .duckdb file.")],
+    target: Annotated[str, typer.Argument(help="schema.table of the release.")],
+    number: Annotated[int, typer.Argument(help="The release to serve again.")],
+) -> None:
+    """Serve an earlier release again."""
+    from tabdar_pipeline.warehouse.duckdb import Warehouse
+    from tabdar_pipeline.warehouse.publish import rollback
+
+    typer.echo(f"{rollback(Warehouse(warehouse), target, number).identifier} is served")
+
+
+def main() -> None:
+    """The entry point: errors become one message and an exit code."""
+    try:
+        app()
+    except TabdarError as error:
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        typer.echo("interrupted: nothing was published or overwritten; fit goes on where it stopped.", err=True)
+        sys.exit(130)
+
+
+def _release_facts(it: "Release") -> dict[str, Any]:
+    return asdict(it) | {"created": it.created.isoformat()}
+
+
+def _say(facts: dict[str, Any], sentence: str, as_json: bool) -> None:
+    typer.echo(json.dumps(facts) if as_json else sentence)
+
+
+@contextlib.contextmanager
+def _bar(title: str) -> Iterator[Callable[[float, str], None]]:
+    """A progress bar with remaining time on stderr."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description}"), BarColumn(),
+        TextColumn("{task.percentage:3.0f} %"), TimeRemainingColumn(), TextColumn("{task.fields[note]}"),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        task = progress.add_task(title, total=1.0, note="")
+        yield lambda share, note: progress.update(task, completed=min(share, 1.0), note=note)

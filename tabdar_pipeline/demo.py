@@ -1,0 +1,81 @@
+"""The demo: build the warehouse, run the whole job in process, say where everything is."""
+
+import logging
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from tabdar_pipeline.errors import UsageError
+from tabdar_pipeline.warehouse.demo import build_demo
+
+JOB = "refresh_synthetic_customers"
+DATABASE = Path(".tabdar/demo.duckdb")
+HOME = Path(".dagster")
+STEPS = ("snapshot", "model", "onnx", "candidate", "report", "release")
+
+
+@dataclass(frozen=True, slots=True)
+class DemoResult:
+    """Whether the job succeeded, and where to look."""
+
+    succeeded: bool
+    root: Path
+
+    def summary(self) -> str:
+        """For the terminal."""
+        head = "released" if self.succeeded else "not released: see the run in the UI"
+        return (
+            f"\n  {head}\n"
+            f"  release   SELECT * FROM synthetic.customers  in {DATABASE}\n"
+            f"  releases  tabdar release list {DATABASE}\n"
+            f"  report    {self.root / '.tabdar/synthetic.customers/report.html'}\n"
+            f"  UI        DAGSTER_HOME={self.root / HOME} dagster-webserver -w workspace.yaml\n"
+            "            then open http://127.0.0.1:3000\n"
+        )
+
+
+def run_demo(
+    root: Path, seconds: float | None, progress: Callable[[float, str], None]
+) -> DemoResult:
+    """Run in a checkout of the project, where workspace.yaml is."""
+    if not (root / "workspace.yaml").is_file():
+        raise UsageError(f"the demo must run in a checkout, however {str(root)!r} has no workspace.yaml. Change folder.")
+    (root / HOME).mkdir(exist_ok=True)
+    shutil.copyfile(root / "dagster.yaml", root / HOME / "dagster.yaml")
+    os.environ["DAGSTER_HOME"] = str(root / HOME)
+    progress(0.0, "building the warehouse")
+    if not (root / DATABASE).exists():
+        build_demo(root / DATABASE)
+    if seconds is not None:
+        os.environ["TABDAR_DEMO_SECONDS"] = str(seconds)
+    return DemoResult(_run_job(progress), root)
+
+
+def _run_job(progress: Callable[[float, str], None]) -> bool:
+    import dagster as dg
+
+    from tabdar_pipeline.definitions import defs
+
+    logging.getLogger("dagster").addFilter(_Progress(progress))
+    with dg.DagsterInstance.get() as instance:
+        job = defs().resolve_job_def(JOB)
+        return job.execute_in_process(instance=instance, raise_on_error=False).success
+
+
+class _Progress(logging.Filter):
+    """Dagster's log as one line of progress; errors are shown in full."""
+
+    def __init__(self, progress: Callable[[float, str], None]) -> None:
+        super().__init__()
+        self.progress, self.done = progress, 0
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Take the record in; only errors go on to the terminal."""
+        text = record.getMessage()
+        if "STEP_SUCCESS" in text:
+            self.done += 1
+        if record.levelno == logging.INFO:
+            self.progress(self.done / len(STEPS), text.rsplit(" - ", 1)[-1][:60])
+        return record.levelno >= logging.ERROR
