@@ -3,19 +3,25 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
+from math import isfinite
+from typing import Any, Self
+
+from tabdar_pipeline import __version__
 
 LIBRARIES = (
-    "tabdar-pipeline", "torch", "numpy", "pyarrow", "pandas", "duckdb", "dagster", "pandera",
-    "great-expectations", "onnx", "onnxruntime", "onnxruntime-gpu", "scikit-learn",
+    "torch", "numpy", "pyarrow", "pandas", "duckdb", "dagster", "pandera", "great-expectations",
+    "onnx", "onnxruntime", "onnxruntime-gpu", "scikit-learn",
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """All that it takes to explain a release, and to make it again."""
+    """All that it takes to explain a release, and to make it again.
+
+    What the warehouse alone knows (number, time, row count, hash of rows) it adds when it publishes.
+    """
 
     source: Mapping[str, Any]  # database, table, rows, data version, selection
     contract_hash: str
@@ -30,22 +36,40 @@ class Manifest:
     decision: Mapping[str, Any]
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values."""
-        return asdict(self)
+        """Plain values that every JSON reader takes; a figure that is no number is null."""
+        record: dict[str, Any] = _plain(asdict(self))
+        return record
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> Self:
+        """The manifest that `to_json` wrote, as it is or as the warehouse published it."""
+        return cls(**{it.name: record[it.name] for it in fields(cls)})
 
     @property
     def hash(self) -> str:
-        """SHA-256 of its canonical JSON."""
-        text = json.dumps(self.to_json(), sort_keys=True, separators=(",", ":"))
+        """SHA-256 of its canonical JSON: the same facts have the same hash."""
+        text = json.dumps(
+            self.to_json(), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+        )
         return hashlib.sha256(text.encode()).hexdigest()
 
 
 def library_versions() -> dict[str, str]:
-    """The versions of the libraries that a release depends on, where they are installed."""
-    found = {}
+    """The versions of this package and of the libraries that a release depends on, where installed."""
+    found = {"tabdar-pipeline": __version__}
     for name in LIBRARIES:
         try:
             found[name] = version(name)
         except PackageNotFoundError:
             continue
     return found
+
+
+def _plain(value: Any) -> Any:  # noqa: ANN401 - JSON is of any type
+    if isinstance(value, Mapping):
+        return {str(key): _plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(inner) for inner in value]
+    if isinstance(value, float) and not isfinite(value):
+        return None
+    return value

@@ -1,22 +1,34 @@
 """What a table must satisfy to be released: thresholds relative to what fresh real rows score.
 
 The floor of a figure is the figure of the holdout: real rows that the model never saw. No honest
-table does better but by luck, so a limit says how far from the floor a release may be, and one
-default serves every table.
+table does better but by luck, so a threshold says how far from the floor a release may be, and one
+default serves every table. Shares of few rows are uncertain: the limits on nearness and copies are
+never tighter than three standard errors, so that chance alone refuses no small table.
 """
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from math import isfinite, sqrt
 
 from tabdar_pipeline.errors import UsageError
-from tabdar_pipeline.quality.figures import Figures
+from tabdar_pipeline.quality.figures import NEIGHBOURS, Figures
 from tabdar_pipeline.schemas.suite import Limit
+
+_SPREAD = 3.0  # standard errors
+
+# The largest that still means something, by threshold: beyond it nothing is ever refused.
+_MOST = {
+    "shape_error": 100.0, "trend_error": 100.0, "c2st_boosted": 0.5, "utility_gap": 1.0,
+    "dcr_share": 0.5, "copies": 1.0, "off_support": 1.0,
+}
 
 
 @dataclass(frozen=True, slots=True)
 class ReleasePolicy:
-    """How far from the floor each figure may be."""
+    """How far from the floor each figure may be.
+
+    The defaults accept what a minute or two of training makes of a table of some thousand rows,
+    and refuse columns drawn one by one, rows with noise, and copies.
+    """
 
     shape_error: float = 3.0  # percent points above the floor
     trend_error: float = 4.0  # percent points above the floor
@@ -29,36 +41,39 @@ class ReleasePolicy:
     def __post_init__(self) -> None:
         """Refuse thresholds that mean nothing."""
         for name, value in asdict(self).items():
-            if not 0 <= value <= 100:
-                raise UsageError(f"policy.{name} must be 0 to 100, however: {value}. Correct it.")
+            if not 0 <= value <= _MOST[name]:
+                raise UsageError(f"policy.{name} must be 0 to {_MOST[name]:g}, however: {value}. Correct it.")
 
     def limits(self, figures: Figures) -> tuple[Limit, ...]:
-        """The limits of these figures, each beside its floor."""
-        rules: Mapping[str, tuple[float, str]] = {
-            "shape_error": (self.shape_error, "single columns like the source's"),
-            "trend_error": (self.trend_error, "pairs of columns like the source's"),
-            "c2st_boosted": (self.c2st_boosted, "rows that boosted trees do not tell from real ones"),
-            "copies": (self.copies, "no more copies of real rows than fresh real rows hold"),
-            "off_support": (self.off_support, "no value that the source cannot have"),
-        }
-        above = [
-            Limit(name, None, _floor(figures, name) + margin, reason)
-            for name, (margin, reason) in rules.items()
-            if name in figures.values
-        ]
-        if "dcr_share" in figures.values:
-            above.append(Limit("dcr_share", None, 0.5 + self.dcr_share, "no memory of single rows"))
-        if "utility" in figures.values:
+        """The limits of these figures, each beside its floor; none for a figure that was not measured."""
+        found = [Limit(name, None, most, reason) for name, most, reason in self._ceilings(figures)]
+        if isfinite(figures.floor.get("utility", float("nan"))):
             least = figures.floor["utility"] - self.utility_gap
-            above.append(Limit("utility", least, None, "models trained on it work on real rows"))
-        return tuple(above)
+            found.append(Limit("utility", least, None, "models trained on it work on real rows"))
+        return tuple(limit for limit in found if limit.figure in figures.values)
+
+    def _ceilings(self, figures: Figures) -> tuple[tuple[str, float, str], ...]:
+        """Figure, most, reason. Off-support is absolute: real rows may have new values, made-up ones not."""
+        floor = {**dict.fromkeys(_MOST, 0.0), **figures.floor}
+        rows = figures.rows["compared"]
+        near = max(self.dcr_share, _error(0.5, min(rows, NEIGHBOURS)))
+        copies = max(self.copies, sqrt(2) * _error(floor["copies"], rows))
+        return (
+            ("shape_error", floor["shape_error"] + self.shape_error, "single columns like the source's"),
+            ("trend_error", floor["trend_error"] + self.trend_error, "pairs of columns like the source's"),
+            ("c2st_boosted", floor["c2st_boosted"] + self.c2st_boosted, "rows that trees take for real ones"),
+            ("copies", floor["copies"] + copies, "no more copies of real rows than fresh real rows hold"),
+            ("off_support", self.off_support, "no value that the source cannot have"),
+            ("dcr_share", 0.5 + near, "no memory of single rows"),
+        )
 
 
-def _floor(figures: Figures, name: str) -> float:
-    """Off-support is absolute: real rows may have new values, made-up ones may not."""
-    return 0.0 if name == "off_support" else figures.floor[name]
 
 
-def policy_to_json(policy: ReleasePolicy) -> dict[str, Any]:
-    """Plain values."""
-    return asdict(policy)
+def _error(share: float, rows: int) -> float:
+    """Three standard errors of a share of so many rows.
+
+    >>> round(_error(0.5, 900), 3)
+    0.05
+    """
+    return _SPREAD * sqrt(share * (1 - share) / rows) if rows else 0.0

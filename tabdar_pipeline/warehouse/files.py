@@ -2,22 +2,21 @@
 
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
 import duckdb
 import pyarrow as pa
-import pyarrow.csv
 import pyarrow.parquet
 
 from tabdar_pipeline.errors import SourceError, UsageError
 from tabdar_pipeline.warehouse.catalog import Selection, readable, select
-from tabdar_pipeline.warehouse.duckdb import Connection, Warehouse, fact, in_memory, storage_error
+from tabdar_pipeline.warehouse.duckdb import Connection, Warehouse, fact, in_memory
 from tabdar_pipeline.warehouse.names import literal
 
-BATCH = 100_000  # rows
+_BATCH = 100_000  # rows
 _DATABASES = frozenset({".duckdb", ".ddb", ".db"})
 _FILES = frozenset({".parquet", ".csv"})
 
@@ -43,24 +42,16 @@ def read_table(path: Path, name: str | None = None) -> tuple[pa.Table, dict[str,
         raise SourceError(f"{str(path)!r} must be {kind}, however: {fact(error)}. Write it again.") from error
 
 
-def write_table(batches: Iterable[pa.RecordBatch], schema: pa.Schema, path: Path) -> int:
-    """Stream rows to a .parquet or .csv file, whole or not at all; how many there were."""
-    if path.suffix.lower() not in _FILES:
-        raise UsageError(f"an output must be .parquet or .csv, however: {path.name!r}. Rename it.")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with partial_file(path.parent) as partial:
-            rows = _stream(batches, schema, partial, path.suffix.lower())
-            partial.replace(path)
-    except OSError as error:
-        raise storage_error(path, error) from error
-    return rows
-
-
 def write_query(connection: Connection, query: str, path: Path) -> int:
     """Stream a query's rows to a parquet file and the disk below it; how many there were."""
-    with connection.sql(query).to_arrow_reader(BATCH) as reader:
-        rows = _stream(reader, reader.schema, path, ".parquet")
+    rows = 0
+    with (
+        connection.sql(query).to_arrow_reader(_BATCH) as reader,
+        pyarrow.parquet.ParquetWriter(path, reader.schema, compression="zstd") as writer,
+    ):
+        for batch in reader:
+            writer.write_batch(batch)
+            rows += batch.num_rows
     with path.open("rb") as written:
         os.fsync(written.fileno())
     return rows
@@ -87,19 +78,6 @@ def parquet_rows(path: Path) -> str:
 
 def _exactly(path: Path) -> str:
     return literal(re.sub(r"[\[*?]", lambda match: f"[{match[0]}]", str(path)))
-
-
-def _stream(batches: Iterable[pa.RecordBatch], schema: pa.Schema, path: Path, suffix: str) -> int:
-    rows = 0
-    with (
-        pyarrow.csv.CSVWriter(path, schema)
-        if suffix == ".csv"
-        else pyarrow.parquet.ParquetWriter(path, schema, compression="zstd")
-    ) as writer:
-        for batch in batches:
-            writer.write_batch(batch)
-            rows += batch.num_rows
-    return rows
 
 
 def _from_database(path: Path, name: str | None) -> tuple[pa.Table, dict[str, str]]:
