@@ -2,7 +2,10 @@
 
 import math
 import os
+from collections import deque
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from pathlib import Path
 from typing import Any, Self
 
@@ -25,6 +28,7 @@ from tabdar_pipeline.sampling.engine import (
     Reveal,
     step_inputs,
 )
+from tabdar_pipeline.sampling.memory import Memory
 from tabdar_pipeline.schemas.table import TableSchema
 from tabdar_pipeline.schemas.types import arrow_type
 
@@ -45,22 +49,24 @@ class OnnxEngine:
         threads: int | None = None,
     ) -> None:
         self.offsets, self.continuous, self.reveal = offsets, continuous, reveal
-        self.backbone = _session(folder / BACKBONE, device, threads)
-        self.denoiser = _session(folder / DENOISER, device, threads)
-        shape = next(i.shape for i in self.backbone.get_inputs() if i.name == "memory")
-        self.blocks, self.width = int(shape[0]), int(shape[3])
-        self.denoiser_inputs = [i.name for i in self.denoiser.get_inputs()]
+        self.workers = threads or len(os.sched_getaffinity(0))
+        self.backbone = _session(folder / BACKBONE, device)
+        self.denoiser = _session(folder / DENOISER, device)
+        shapes = {i.name: i.shape for i in self.backbone.get_inputs()}
+        self.past = [name for name in shapes if name.startswith("past_") and name != "past_hidden"]
+        self.heads, self.width = int(shapes["past_0"][1]), int(shapes["past_0"][3])
 
-    def start(self, rows: int) -> Floats:
-        """Memory (L, B, 0, 2 E)."""
-        return np.zeros((self.blocks, rows, 0, self.width), np.float32)
+    def start(self, rows: int) -> Memory:
+        """Nothing revealed."""
+        return Memory(len(self.past) // 2, rows, self.heads, self.width)
 
-    def step(self, memory: Floats, columns: Codes, cells: Cells, target: int) -> Condition:
+    def step(self, memory: Memory, columns: Codes, cells: Cells, target: int) -> Condition:
         """Reveal these columns' cells, then ask for the target column."""
         names = ("columns", "codes", "values", "hidden", "target", "levels")
-        inputs = step_inputs(columns, cells, target, self.offsets, memory.shape[2], self.reveal)
-        feed = dict(zip(names, inputs, strict=True), memory=memory)
-        return Condition(*self.backbone.run(["z", "logits", "memory_out"], feed))
+        inputs = step_inputs(columns, cells, target, self.offsets, self.reveal)
+        feed = dict(zip(names, inputs, strict=True), past_hidden=memory.hidden())
+        feed |= dict(zip(self.past, memory.arrays, strict=True))
+        return Condition(*self.backbone.run(["z", "logits", "fresh"], feed))
 
     def residuals(self, z: Floats, flat: Codes, noise: Floats) -> Floats:
         """Draw residuals (M,)."""
@@ -69,7 +75,7 @@ class OnnxEngine:
         return drawn
 
 
-def _session(path: Path, device: str, threads: int | None) -> Any:
+def _session(path: Path, device: str) -> Any:
     try:
         import onnxruntime
     except ImportError as error:
@@ -83,7 +89,7 @@ def _session(path: Path, device: str, threads: int | None) -> Any:
             f"Make it: tabdar export {path.parent}"
         )
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads or len(os.sched_getaffinity(0))
+    options.intra_op_num_threads = 1  # blocks run side by side instead: no barriers between them
     options.log_severity_level = 3
     return onnxruntime.InferenceSession(path, options, providers=_providers(device))
 
@@ -135,14 +141,25 @@ class OnnxSampler:
 def sample_batches(
     engine: Engine, codec: TableCodec, schema: TableSchema, *, rows: int, seed: int
 ) -> Iterator[pa.RecordBatch]:
-    """Synthetic rows, block by block; block b is the same whoever draws it."""
+    """Synthetic rows, block by block; block b is the same whoever draws it.
+
+    Blocks are drawn side by side, `engine.workers` at a time, and come in order.
+    """
     columns = len(codec.columns)
-    for block in range(math.ceil(rows / BLOCK_ROWS)):
+
+    def draw(block: int) -> pa.RecordBatch:
         draws = Draws.of(seed, block, columns)
         cells = complete(engine, Cells.empty(BLOCK_ROWS, columns), [], draws)
         first = block * BLOCK_ROWS
         batch = codec.decode(Block(cells.codes, cells.values, first, seed), schema)
-        yield batch.slice(0, min(BLOCK_ROWS, rows - first))
+        return batch.slice(0, min(BLOCK_ROWS, rows - first))
+
+    blocks = iter(range(math.ceil(rows / BLOCK_ROWS)))
+    with ThreadPoolExecutor(engine.workers) as pool:
+        drawn = deque(pool.submit(draw, b) for b in islice(blocks, 2 * engine.workers))
+        while drawn:
+            yield drawn.popleft().result()
+            drawn.extend(pool.submit(draw, b) for b in islice(blocks, 1))
 
 
 def impute(

@@ -8,6 +8,7 @@ from torch import Tensor
 from tabdar_pipeline.model.step import BackboneStep, DenoiserSolver
 from tabdar_pipeline.model.tabdar import TabDAR
 from tabdar_pipeline.sampling.engine import Cells, Codes, Condition, Floats, Reveal, step_inputs
+from tabdar_pipeline.sampling.memory import Memory
 
 
 class TorchEngine:
@@ -17,25 +18,27 @@ class TorchEngine:
         self.model = model.eval()
         self.offsets: NDArray[np.int64] = model.table.offsets
         self.continuous: NDArray[np.bool_] = model.table.continuous
-        self.reveal = reveal
+        self.reveal, self.workers = reveal, 1  # torch threads within a block
         self.device = model.offsets.device
         self.backbone = BackboneStep(model).to(self.device)
         self.solver = DenoiserSolver(model, steps)
-        self.blocks, self.width = len(self.backbone.register_memory), model.config.width
 
-    def start(self, rows: int) -> Tensor:
-        """Memory (L, B, 0, 2 E)."""
-        return torch.zeros(self.blocks, rows, 0, 2 * self.width, device=self.device)
+    def start(self, rows: int) -> Memory:
+        """Nothing revealed."""
+        config = self.model.config
+        blocks, heads = config.layers + config.decoder_layers, config.heads
+        return Memory(blocks, rows, heads, config.width // heads, self._zeros)
 
     @torch.no_grad()
-    def step(self, memory: Tensor, columns: Codes, cells: Cells, target: int) -> Condition:
+    def step(self, memory: Memory, columns: Codes, cells: Cells, target: int) -> Condition:
         """Reveal these columns' cells, then ask for the target column."""
-        inputs = step_inputs(columns, cells, target, self.offsets, memory.shape[2], self.reveal)
-        columns_, codes, values, hidden, target_, levels = (
-            torch.from_numpy(a).to(self.device) for a in inputs
-        )
-        answer = self.backbone(columns_, codes, values, memory, hidden, target_, levels)
-        return Condition(answer.z.cpu().numpy(), answer.logits.cpu().numpy(), answer.memory)
+        inputs = step_inputs(columns, cells, target, self.offsets, self.reveal)
+        tensors = [torch.from_numpy(array).to(self.device) for array in inputs]
+        answer = self.backbone(*tensors, memory.hidden(), memory.arrays)
+        return Condition(answer.z.cpu().numpy(), answer.logits.cpu().numpy(), answer.fresh)
+
+    def _zeros(self, *shape: int) -> Tensor:
+        return torch.zeros(shape, device=self.device)
 
     @torch.no_grad()
     def residuals(self, z: Floats, flat: Codes, noise: Floats) -> Floats:

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -38,10 +39,11 @@ def export(model: TabDAR, folder: Path, *, solver_steps: int) -> ExportRecord:
     model = model.eval().float().cpu()
     backbone, solver = BackboneStep(model).eval(), DenoiserSolver(model, solver_steps).eval()
     paths = folder / BACKBONE, folder / DENOISER
-    _write(backbone, _backbone_example(model), paths[0], _BACKBONE_AXES, ["z", "logits", "memory_out"])
+    example = _backbone_example(model)
+    _write(backbone, example, paths[0], _backbone_axes(len(example["past"])), ["z", "logits", "fresh"])
     _write(solver, _denoiser_example(model), paths[1], _DENOISER_AXES, ["residual"])
     worst = max(
-        _difference(backbone, _backbone_example(model, rows=5, seen=2), paths[0]),
+        _difference(backbone, _backbone_example(model, rows=5, places=2), paths[0]),
         _difference(solver, _denoiser_example(model, rows=7), paths[1]),
     )
     if not worst <= TOLERANCE:
@@ -52,27 +54,32 @@ def export(model: TabDAR, folder: Path, *, solver_steps: int) -> ExportRecord:
     return ExportRecord(*paths, parity=worst, opset=OPSET, bytes=sum(p.stat().st_size for p in paths))
 
 
-_B, _N, _T, _H, _K, _M, _S = (Dim.DYNAMIC for _ in range(7))
-_BACKBONE_AXES = {
-    "columns": {0: _N}, "codes": {0: _B, 1: _N}, "values": {0: _B, 1: _N},
-    "memory": {1: _B, 2: _T}, "hidden": {0: _H, 1: _S}, "target": None, "levels": {0: _K},
-}
+_B, _N, _T, _K, _M = (Dim.DYNAMIC for _ in range(5))
+
+
+def _backbone_axes(past: int) -> dict[str, object]:
+    return {
+        "columns": {0: _N}, "codes": {0: _B, 1: _N}, "values": {0: _B, 1: _N}, "hidden": {0: _N, 1: _N},
+        "target": None, "levels": {0: _K}, "past_hidden": {0: _T}, "past": [{0: _B, 2: _T}] * past,
+    }
+
+
 _DENOISER_AXES = {"z": {0: _M}, "flat": {0: _M}, "noise": {0: _M}}
 
 
-def _backbone_example(model: TabDAR, rows: int = 3, seen: int = 4) -> dict[str, Tensor]:
-    rng = torch.Generator().manual_seed(0)
-    columns = len(model.offsets)
-    shown = torch.randint(columns, (2,), generator=rng)
-    blocks = model.config.layers + model.config.decoder_layers
+def _backbone_example(model: TabDAR, rows: int = 3, places: int = 5) -> dict[str, Any]:
+    rng, config = torch.Generator().manual_seed(0), model.config
+    width = config.width // config.heads
+    arrays = 2 * (config.layers + config.decoder_layers)
     return {
-        "columns": shown,
+        "columns": torch.randint(len(model.offsets), (2,), generator=rng),
         "codes": torch.zeros(rows, 2, dtype=torch.int64),
         "values": torch.randn(rows, 2, generator=rng),
-        "memory": torch.randn(blocks, rows, seen, 2 * model.config.width, generator=rng),
-        "hidden": torch.zeros(2, 1 + seen + 2),
+        "hidden": torch.zeros(2, 2),
         "target": torch.tensor([0]),
         "levels": torch.arange(int(model.table.offsets[0]), int(model.table.offsets[1])),
+        "past_hidden": torch.zeros(places),
+        "past": [torch.randn(rows, config.heads, places, width, generator=rng) for _ in range(arrays)],
     }
 
 
@@ -86,27 +93,35 @@ def _denoiser_example(model: TabDAR, rows: int = 3) -> dict[str, Tensor]:
 
 
 def _write(
-    module: nn.Module, example: Mapping[str, Tensor], path: Path,
+    module: nn.Module, example: Mapping[str, Any], path: Path,
     axes: Mapping[str, object], outputs: list[str],
 ) -> None:
     with _quiet():
         program = torch.onnx.export(
             module, kwargs=dict(example), dynamo=True, dynamic_shapes=dict(axes),
-            input_names=list(example), output_names=outputs, opset_version=OPSET, verbose=False,
+            input_names=list(_flat(example)), output_names=outputs, opset_version=OPSET, verbose=False,
         )
         program.save(path, external_data=False)
 
 
-def _difference(module: nn.Module, example: Mapping[str, Tensor], path: Path) -> float:
+def _difference(module: nn.Module, example: Mapping[str, Any], path: Path) -> float:
     import onnxruntime
 
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     with torch.no_grad():
         expected = module(**example)
     expected = [expected] if isinstance(expected, Tensor) else list(expected)
-    found = session.run(None, {name: tensor.numpy() for name, tensor in example.items()})
+    found = session.run(None, {name: tensor.numpy() for name, tensor in _flat(example).items()})
     pairs = zip(expected, found, strict=True)
     return max(float(np.abs(a.numpy() - b).max(initial=0.0)) for a, b in pairs)
+
+
+def _flat(example: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Lists spread out: past becomes past_0, past_1, ..."""
+    flat = {}
+    for name, value in example.items():
+        flat |= {f"{name}_{i}": v for i, v in enumerate(value)} if isinstance(value, list) else {name: value}
+    return flat
 
 
 @contextlib.contextmanager

@@ -1,6 +1,8 @@
 """One step of the any-order loop as a pure function: what is exported, and what torch runs.
 
-B rows, N columns revealed now, T revealed before, L blocks, E width, K codes of the target.
+What was revealed before is kept as keys and values, in arrays that are never copied: the caller
+writes the new ones into their places. B rows, N columns revealed now, T places for those revealed
+before, L blocks, H heads, E width, K codes of the target.
 """
 
 from typing import NamedTuple
@@ -8,22 +10,31 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from tabdar_pipeline.model.backbone import Attention
 from tabdar_pipeline.model.diffusion import denoise
 from tabdar_pipeline.model.tabdar import TabDAR
 from tabdar_pipeline.sampling.heun import heun
 from tabdar_pipeline.sampling.schedule import noise_levels
 
 
+class Past(NamedTuple):
+    """What one block remembers of the rows: places not yet filled are hidden."""
+
+    keys: Tensor  # (B, H, T, E / H)
+    values: Tensor  # (B, H, T, E / H)
+    hidden: Tensor  # (T,) 0 or a large negative number
+
+
 class Answer(NamedTuple):
-    """The target's condition and logits, and the memory with the new columns in it."""
+    """The target's condition and logits, and the keys and values of the columns revealed now."""
 
     z: Tensor  # (B, E)
     logits: Tensor  # (B, K)
-    memory: Tensor  # (L, B, T + N, 2 E)
+    fresh: Tensor  # (2 L, B, H, N, E / H) keys and values of block 0, of block 1, ...
 
 
 class BackboneStep(nn.Module):
-    """Reveal columns, remember their keys and values, and query one target column."""
+    """Reveal columns, and query one target column."""
 
     register_memory: Tensor
 
@@ -36,34 +47,61 @@ class BackboneStep(nn.Module):
     @torch.no_grad()
     def _register(self) -> Tensor:
         """Keys and values of the register, which sees only itself: (L, 1, 1, 2 E)."""
-        x, hidden, kept = self.backbone.register, torch.zeros(1), []
+        x, kept = self.backbone.register, []
         for block in self.backbone.encoder:
             kept.append(block.attention.remember(block.norm(x)))
-            x = block(x, kept[-1], hidden.to(x.device))
+            x = block(x, kept[-1], torch.zeros(1, device=x.device))
         states = self.backbone.norm_memory(x)
         kept += [block.attention.remember(states) for block in self.backbone.decoder]
         return torch.stack(kept)
 
     def forward(
-        self, columns: Tensor, codes: Tensor, values: Tensor, memory: Tensor,
-        hidden: Tensor, target: Tensor, levels: Tensor,
+        self, columns: Tensor, codes: Tensor, values: Tensor, hidden: Tensor,
+        target: Tensor, levels: Tensor, past_hidden: Tensor, past: list[Tensor],
     ) -> Answer:
-        """columns (N,), codes and values (B, N), hidden (N, 1 + T + N), target (1,), levels (K,)."""
+        """columns (N,), codes and values (B, N), hidden (N, N), target (1,), levels (K,)."""
+        memory = [Past(*past[i : i + 2], past_hidden) for i in range(0, len(past), 2)]
         x = self.embedding(columns, codes, values)
         query = self.backbone.query[target].expand(len(codes), -1, -1)
-        kept = []
+        fresh = []
         for i, block in enumerate(self.backbone.encoder):
-            kept.append(torch.cat([memory[i], block.attention.remember(block.norm(x))], dim=1))
-            x = block(x, self._with_register(i, kept[i]), hidden)
+            normed = block.norm(x)
+            fresh.append(block.attention.remember(normed))
+            x = x + self._attend(i, block.attention, normed, memory[i], fresh[i], hidden)
+            x = x + block.mlp(x)
         states = self.backbone.norm_memory(x)
-        for i, block in enumerate(self.backbone.decoder, start=len(kept)):
-            kept.append(torch.cat([memory[i], block.attention.remember(states)], dim=1))
-            query = block(query, self._with_register(i, kept[i]), hidden[:1, :1] * 0)
+        for i, block in enumerate(self.backbone.decoder, start=len(fresh)):
+            fresh.append(block.attention.remember(states))
+            seen = hidden.new_zeros(1, hidden.shape[1])
+            query = query + self._attend(i, block.attention, block.norm(query), memory[i], fresh[i], seen)
+            query = query + block.mlp(query)
         z = self.backbone.norm_out(query)[:, 0]
-        return Answer(z, self.heads.logits(z, levels), torch.stack(kept))
+        split = [block.attention.split(part) for block, f in self._with(fresh) for part in f.chunk(2, -1)]
+        return Answer(z, self.heads.logits(z, levels), torch.stack(split))
 
-    def _with_register(self, i: int, memory: Tensor) -> Tensor:
-        return torch.cat([self.register_memory[i].expand(len(memory), -1, -1), memory], dim=1)
+    def _with(self, fresh: list[Tensor]) -> list[tuple[nn.Module, Tensor]]:
+        blocks = [*self.backbone.encoder, *self.backbone.decoder]
+        return list(zip(blocks, fresh, strict=True))
+
+    def _attend(
+        self, i: int, attention: Attention, x: Tensor, past: Past, fresh: Tensor, hidden: Tensor
+    ) -> Tensor:
+        """x (B, N', E) looks at the register, at the past, and at the columns revealed now."""
+        query = attention.split(attention.query(x))
+        query = query * query.shape[-1] ** -0.5
+        first, own = (
+            [attention.split(part) for part in it.chunk(2, -1)] for it in (self.register_memory[i], fresh)
+        )
+        scores = [
+            (query * first[0]).sum(-1, keepdim=True),
+            query @ past.keys.transpose(-1, -2) + past.hidden,
+            query @ own[0].transpose(-1, -2) + hidden,
+        ]
+        weight = torch.softmax(torch.cat(scores, dim=-1), dim=-1)
+        t = past.keys.shape[2]
+        mixed = weight[..., :1] * first[1] + weight[..., 1 : 1 + t] @ past.values
+        mixed = mixed + weight[..., 1 + t :] @ own[1]
+        return attention.out(mixed.transpose(1, 2).flatten(-2))
 
 
 class DenoiserSolver(nn.Module):
@@ -79,7 +117,7 @@ class DenoiserSolver(nn.Module):
         condition = self.denoiser.condition(z, flat)
 
         def at(x: Tensor, sigma: float) -> Tensor:
-            level = torch.full_like(x, sigma)
+            level = torch.full((1, 1), sigma, device=x.device)  # one for all cells
             return denoise(lambda a, c: self.denoiser(a, c, condition), x, level)
 
         return heun(at, noise[:, None], self.sigmas)[:, 0]

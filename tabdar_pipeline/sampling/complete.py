@@ -39,7 +39,7 @@ def complete(
             noise = draws.normal[rows, column]
             values[rows, column] = engine.residuals(condition.z[rows], flat[rows], noise)
         if not reencodes:
-            memory = condition.memory
+            memory.add(condition.fresh)
         pending = [column]
         seen.append(column)
     return filled

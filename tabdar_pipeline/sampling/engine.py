@@ -6,6 +6,8 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from tabdar_pipeline.sampling.memory import HIDDEN, Memory
+
 Floats = NDArray[np.float32]
 Codes = NDArray[np.int64]
 
@@ -33,7 +35,7 @@ class Condition:
 
     z: Floats  # (B, E)
     logits: Floats  # (B, K) over the column's codes
-    memory: Any  # keys and values of what was revealed, as the engine keeps them
+    fresh: Any  # (2 L, B, H, N, E / H) keys and values of the columns revealed now
 
 
 class Engine(Protocol):
@@ -48,13 +50,17 @@ class Engine(Protocol):
         """(K,) for each code of all columns, whether it carries a residual."""
 
     @property
+    def workers(self) -> int:
+        """How many blocks may be drawn side by side."""
+
+    @property
     def reveal(self) -> Reveal:
         """Who sees whom among the visible columns."""
 
-    def start(self, rows: int) -> Any:
+    def start(self, rows: int) -> Memory:
         """The memory of rows of which nothing was revealed."""
 
-    def step(self, memory: Any, columns: Codes, cells: Cells, target: int) -> Condition:
+    def step(self, memory: Memory, columns: Codes, cells: Cells, target: int) -> Condition:
         """Reveal these columns' cells, then ask for the target column."""
 
     def residuals(self, z: Floats, flat: Codes, noise: Floats) -> Floats:
@@ -62,13 +68,12 @@ class Engine(Protocol):
 
 
 def step_inputs(
-    columns: Codes, cells: Cells, target: int, offsets: Codes, seen: int, reveal: Reveal
+    columns: Codes, cells: Cells, target: int, offsets: Codes, reveal: Reveal
 ) -> tuple[NDArray[np.generic], ...]:
     """The arrays that one step of the backbone takes, but for its memory."""
-    n = len(columns)
-    hidden = np.zeros((max(n, 1), 1 + seen + n), np.float32)
-    if reveal == "cached" and n > 1:
-        hidden[:, 1 + seen :] = np.where(np.triu(np.ones((n, n), bool), 1), -np.inf, 0)
+    hidden = np.zeros((len(columns), len(columns)), np.float32)
+    if reveal == "cached":
+        hidden[np.triu_indices(len(columns), 1)] = HIDDEN
     return (
         columns,
         np.ascontiguousarray(cells.codes[:, columns]),
