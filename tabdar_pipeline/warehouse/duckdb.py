@@ -18,7 +18,10 @@ Connection = duckdb.DuckDBPyConnection
 
 _HOLDER = re.compile(r"lock is held in (?P<command>.+?) \(PID (?P<pid>\d+)\)")
 _SHORTEST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 1.0
-_STORAGE_ERRORS = (duckdb.IOException, duckdb.FatalException, duckdb.OutOfMemoryException)
+_PASSING = ("Could not set lock", "different configuration", "onflict")
+_STORAGE_ERRORS = (
+    duckdb.IOException, duckdb.FatalException, duckdb.OutOfMemoryException, duckdb.TransactionException,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +32,9 @@ class Warehouse:
     wait_s: float = 30.0
 
     def __post_init__(self) -> None:
-        """Refuse a wait that is none."""
+        """Refuse a wait that is none, and a path that DuckDB reads as a path with options."""
+        if "?" in str(self.path):
+            raise UsageError(f"a warehouse's path must not hold '?', however: {str(self.path)!r}. Rename it.")
         if not self.wait_s >= 0:
             raise UsageError(f"wait_s must be 0 seconds or more, however: {self.wait_s}. Correct it.")
 
@@ -45,6 +50,8 @@ class Warehouse:
             _configure(connection)
             yield connection
         except _STORAGE_ERRORS as error:
+            if _passes(error):
+                raise
             raise storage_error(self.path, error) from error
         finally:
             connection.close()
@@ -135,12 +142,7 @@ def _patiently(warehouse: Warehouse, attempt: Callable[[], T]) -> T:
 
 def _passes(error: duckdb.Error) -> bool:
     """Whether to wait may help: a lock, a connection in another mode, a conflict of two writers."""
-    text = str(error)
-    return (
-        isinstance(error, duckdb.TransactionException)
-        or "Could not set lock" in text
-        or "different configuration" in text
-    )
+    return any(mark in str(error) for mark in _PASSING)
 
 
 def _locked(path: Path, error: duckdb.Error, waited: float) -> WarehouseLocked:

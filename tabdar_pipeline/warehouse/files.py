@@ -36,7 +36,7 @@ def read_table(path: Path, name: str | None = None) -> tuple[pa.Table, dict[str,
     if not path.is_file():
         raise SourceError(f"a source must exist, however {str(path)!r} does not. Correct the path.")
     try:
-        return _from_csv(path) if suffix == ".csv" else (pyarrow.parquet.read_table(path), {})
+        return _from_csv(path) if suffix == ".csv" else (_from_parquet(path), {})
     except (duckdb.Error, pa.ArrowInvalid, OSError) as error:
         kind = suffix[1:]
         raise SourceError(f"{str(path)!r} must be {kind}, however: {fact(error)}. Write it again.") from error
@@ -68,12 +68,12 @@ def partial_file(folder: Path) -> Iterator[Path]:
 
 
 def parquet_rows(path: Path) -> str:
-    """SQL for the rows of this one parquet file, whatever glob characters its path holds.
+    """SQL for the rows of this one parquet file, whatever its path holds: "*" or "a=1" are not patterns.
 
     >>> parquet_rows(Path("a[1].parquet"))
-    "read_parquet('a[[]1].parquet')"
+    "read_parquet('a[[]1].parquet', hive_partitioning = false)"
     """
-    return f"read_parquet({_exactly(path)})"
+    return f"read_parquet({_exactly(path)}, hive_partitioning = false)"
 
 
 def _exactly(path: Path) -> str:
@@ -89,8 +89,12 @@ def _from_database(path: Path, name: str | None) -> tuple[pa.Table, dict[str, st
         return connection.sql(selected.query).to_arrow_table(), selected.sql_types
 
 
+def _from_parquet(path: Path) -> pa.Table:
+    return pyarrow.parquet.read_table(path, partitioning=None)
+
+
 def _from_csv(path: Path) -> tuple[pa.Table, dict[str, str]]:
     with in_memory() as connection:
-        query = f"SELECT * FROM read_csv({_exactly(path)}, sample_size = -1)"  # noqa: S608
+        query = f"SELECT * FROM read_csv({_exactly(path)}, sample_size = -1, hive_partitioning = false)"  # noqa: S608
         types = {row[0]: row[1] for row in connection.execute(f"DESCRIBE {query}").fetchall()}
         return connection.sql(query).to_arrow_table(), types

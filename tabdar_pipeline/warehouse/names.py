@@ -10,7 +10,7 @@ from tabdar_pipeline.errors import UsageError
 
 _PART = r'(?:"(?:[^"\x00]|"")+"|[^".\x00]+)'
 _RELATION = re.compile(rf"(?:({_PART})\.)?({_PART})")
-_UNSAFE_IN_PATHS = re.compile(r'[\x00-\x20%./\\:*?"<>|\x7f]')
+_UNSAFE_IN_PATHS = re.compile(r'[\x00-\x20%=./\\:*?"<>|\x7f]')
 
 
 @dataclass(frozen=True, slots=True)

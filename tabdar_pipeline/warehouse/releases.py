@@ -10,7 +10,7 @@ from typing import Any
 
 import duckdb
 
-from tabdar_pipeline.errors import SourceError
+from tabdar_pipeline.errors import SourceError, StorageError
 from tabdar_pipeline.warehouse.digest import rows_hash
 from tabdar_pipeline.warehouse.duckdb import Connection, Warehouse, fact, in_memory
 from tabdar_pipeline.warehouse.files import parquet_rows
@@ -147,12 +147,18 @@ def text_hash(text: str) -> str:
 
 
 def _is_there(connection: Connection) -> bool:
-    return bool(
-        connection.execute(
-            "SELECT 1 FROM duckdb_tables() WHERE database_name = current_database() "
-            "AND schema_name = 'tabdar' AND table_name = 'releases'"
-        ).fetchall()
-    )
+    """Whether releases were ever recorded; refused where another version recorded them otherwise."""
+    rows = connection.execute(
+        "SELECT column_name FROM duckdb_columns() WHERE database_name = current_database() "
+        "AND schema_name = 'tabdar' AND table_name = 'releases' ORDER BY column_index"
+    ).fetchall()
+    found = ", ".join(name for (name,) in rows)
+    if found not in {"", _COLUMNS}:
+        raise StorageError(
+            f"table 'tabdar.releases' must have the columns {_COLUMNS}, however it has {found}: another "
+            "version of tabdar_pipeline made it. Use that version, or rename the table."
+        )
+    return bool(found)
 
 
 def _release(row: tuple[Any, ...]) -> Release:
