@@ -1,11 +1,11 @@
 """A model directory: JSON and safetensors, a manifest of hashes, never pickle.
 
-    model.json            sizes, settings, seed, history, versions, format
-    schema.json           the table's columns
-    codec.json            columns to numbers and back
-    weights.safetensors   the network
-    backbone.onnx, denoiser.onnx   once exported
-    manifest.json         SHA-256 of each of them
+model.json            sizes, settings, seed, history, versions, format
+schema.json           the table's columns
+codec.json            columns to numbers and back
+weights.safetensors   the network
+backbone.onnx, denoiser.onnx   once exported
+manifest.json         SHA-256 of each of them
 """
 
 import hashlib

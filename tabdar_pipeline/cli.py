@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     help="Synthetic and imputed tables from a warehouse table.",
-    no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
 )
 release_app = typer.Typer(help="Releases in a warehouse.", no_args_is_help=True)
 app.add_typer(release_app, name="release")
@@ -62,13 +64,17 @@ def fit(
     source: Annotated[Path, typer.Argument(help=".parquet, .csv or .duckdb to learn from.")],
     model_dir: Annotated[Path, typer.Argument(help="Where to write the model.")],
     table: TableOption = None,
-    seconds: Annotated[float | None, typer.Option(help="Budget from reading to best weights; 120 where no budget is given.")] = None,
+    seconds: Annotated[
+        float | None, typer.Option(help="Budget from reading to best weights; 120 where no budget is given.")
+    ] = None,
     epochs: Annotated[int | None, typer.Option(help="Budget in epochs, instead.")] = None,
     seed: SeedOption = 0,
     device: Annotated[Device, typer.Option(help="Where to train.")] = Device.auto,
     preset: Annotated[Preset, typer.Option(help="Size of the network.")] = Preset.auto,
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; as many as there are.")] = None,
-    contract: Annotated[Path | None, typer.Option(help="Contract (YAML) that the source must satisfy.")] = None,
+    contract: Annotated[
+        Path | None, typer.Option(help="Contract (YAML) that the source must satisfy.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Learn a table and write a model directory, with its ONNX graphs."""
@@ -91,7 +97,11 @@ def fit(
         schema = declared.schema
     with _bar("fitting") as tell:
         model = TabDAR.fit(
-            rows, name=name, schema=schema, settings=settings, started=started,
+            rows,
+            name=name,
+            schema=schema,
+            settings=settings,
+            started=started,
             progress=lambda r: tell(r.budget, f"epoch {r.epoch:.1f}  loss {r.validation_loss:.3f}"),
             resume=model_dir.with_name(f".{model_dir.name}-training"),
         )
@@ -99,11 +109,18 @@ def fit(
     last = model.history[-1]
     exported = model.export()
     _say(
-        {"model": str(model_dir), "fingerprint": model.fingerprint, "rows": rows.num_rows,
-         "epochs": last.epoch, "seconds": last.seconds, "parity": exported.parity,
-         "validation_loss": min(r.validation_loss for r in model.history)},
+        {
+            "model": str(model_dir),
+            "fingerprint": model.fingerprint,
+            "rows": rows.num_rows,
+            "epochs": last.epoch,
+            "seconds": last.seconds,
+            "parity": exported.parity,
+            "validation_loss": min(r.validation_loss for r in model.history),
+        },
         f"{model_dir}: {last.epoch:.1f} epochs in {last.seconds:.0f} s, "
-        f"ONNX within {exported.parity:.1g} of torch", as_json,
+        f"ONNX within {exported.parity:.1g} of torch",
+        as_json,
     )
 
 
@@ -140,7 +157,8 @@ def sample(
     seconds = time.perf_counter() - started
     _say(
         {"out": str(out), "rows": rows, "seed": seed, "seconds": seconds, "rows_per_second": rows / seconds},
-        f"{out}: {rows:,} rows in {seconds:.1f} s", as_json,
+        f"{out}: {rows:,} rows in {seconds:.1f} s",
+        as_json,
     )
 
 
@@ -175,7 +193,9 @@ def evaluate(
     synthetic: Annotated[Path, typer.Argument(help="The synthetic table.")],
     target: Annotated[str | None, typer.Option(help="A column to predict: measures utility.")] = None,
     html: Annotated[Path | None, typer.Option(help="Write the report here.")] = None,
-    json_: Annotated[Path | None, typer.Option("--json", help="Write the figures here; - for stdout.")] = None,
+    json_: Annotated[
+        Path | None, typer.Option("--json", help="Write the figures here; - for stdout.")
+    ] = None,
     seed: SeedOption = 0,
 ) -> None:
     """Compare a synthetic table with the real one, each figure beside its floor."""
@@ -188,11 +208,15 @@ def evaluate(
     schema = infer_schema(tables[0], train.stem)
     missing = [c for c in schema.names if any(c not in t.column_names for t in tables)]
     if missing:
-        raise UsageError(f"all three tables must have the columns {missing}, however one lacks them. Compare like with like.")
+        raise UsageError(
+            f"all three tables must have the columns {missing}, however one lacks them. Compare like with like."
+        )
     with _bar("measuring") as tell:
         found = measured.evaluate(*tables, schema, target=target, seed=seed, progress=lambda n, x: tell(x, n))
     if html is not None:
-        html.write_text(report.html(found, tables[0], tables[2], schema, title=synthetic.stem), encoding="utf-8")
+        html.write_text(
+            report.html(found, tables[0], tables[2], schema, title=synthetic.stem), encoding="utf-8"
+        )
     text = json.dumps(found.to_json(), indent=1)
     if json_ is not None and str(json_) != "-":
         json_.write_text(text, encoding="utf-8")
@@ -213,7 +237,11 @@ def export(
 
     record = TabDAR.load(model_dir).export()
     facts = {k: str(v) if isinstance(v, Path) else v for k, v in asdict(record).items()}
-    _say(facts, f"{record.backbone.parent}: within {record.parity:.1g} of torch, {record.bytes / 1e6:.1f} MB", as_json)
+    _say(
+        facts,
+        f"{record.backbone.parent}: within {record.parity:.1g} of torch, {record.bytes / 1e6:.1f} MB",
+        as_json,
+    )
 
 
 @app.command()
@@ -264,7 +292,9 @@ def release_list(
         typer.echo(json.dumps([_release_facts(it) for it in found], indent=1))
         return
     for it in found:
-        typer.echo(f"{'*' if it.served else ' '} {it.identifier}  {it.created:%Y-%m-%d %H:%M}  {it.row_count:,} rows")
+        typer.echo(
+            f"{'*' if it.served else ' '} {it.identifier}  {it.created:%Y-%m-%d %H:%M}  {it.row_count:,} rows"
+        )
 
 
 @release_app.command("show")
@@ -291,7 +321,9 @@ def release_verify(
     from tabdar_pipeline.warehouse.publish import verify
 
     if not verify(Warehouse(warehouse), target, number):
-        raise TabdarError(f"release {target!r} {number or '(served)'} was altered after it was published. Roll back.")
+        raise TabdarError(
+            f"release {target!r} {number or '(served)'} was altered after it was published. Roll back."
+        )
     typer.echo("unaltered")
 
 
@@ -316,7 +348,9 @@ def main() -> None:
         typer.echo(f"error: {error}", err=True)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
-        typer.echo("interrupted: nothing was published or overwritten; fit goes on where it stopped.", err=True)
+        typer.echo(
+            "interrupted: nothing was published or overwritten; fit goes on where it stopped.", err=True
+        )
         sys.exit(130)
 
 
@@ -335,8 +369,11 @@ def _bar(title: str) -> Iterator[Callable[[float, str], None]]:
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (
-        TextColumn("{task.description}"), BarColumn(),
-        TextColumn("{task.percentage:3.0f} %"), TimeRemainingColumn(), TextColumn("{task.fields[note]}"),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:3.0f} %"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
     )
     with Progress(*columns, console=Console(stderr=True)) as progress:
         task = progress.add_task(title, total=1.0, note="")

@@ -36,12 +36,12 @@ class DemoResult:
         )
 
 
-def run_demo(
-    root: Path, seconds: float | None, progress: Callable[[float, str], None]
-) -> DemoResult:
+def run_demo(root: Path, seconds: float | None, progress: Callable[[float, str], None]) -> DemoResult:
     """Run in a checkout of the project, where workspace.yaml is."""
     if not (root / "workspace.yaml").is_file():
-        raise UsageError(f"the demo must run in a checkout, however {str(root)!r} has no workspace.yaml. Change folder.")
+        raise UsageError(
+            f"the demo must run in a checkout, however {str(root)!r} has no workspace.yaml. Change folder."
+        )
     (root / HOME).mkdir(exist_ok=True)
     shutil.copyfile(root / "dagster.yaml", root / HOME / "dagster.yaml")
     os.environ["DAGSTER_HOME"] = str(root / HOME)

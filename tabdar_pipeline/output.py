@@ -34,7 +34,9 @@ def writer(out: Path, schema: TableSchema, table: str | None = None) -> Iterator
             with _file(out, schema) as write:
                 yield write
     except OSError as error:
-        raise StorageError(f"{str(out)!r} must be written, however: {error.strerror or error}. Free space.") from error
+        raise StorageError(
+            f"{str(out)!r} must be written, however: {error.strerror or error}. Free space."
+        ) from error
 
 
 @contextlib.contextmanager
@@ -67,7 +69,7 @@ def _duckdb(out: Path, schema: TableSchema, relation: Relation) -> Iterator[Writ
 
         def write(batch: pa.RecordBatch) -> None:
             connection.register("drawn", pa.Table.from_batches([batch]))
-            connection.execute(f"INSERT INTO {relation.sql} SELECT * FROM drawn")  # noqa: S608
+            connection.execute(f"INSERT INTO {relation.sql} SELECT * FROM drawn")
             connection.unregister("drawn")
 
         yield write

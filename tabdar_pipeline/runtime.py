@@ -119,8 +119,12 @@ class OnnxSampler:
         folder = Path(folder)
         it = checkpoint.describe(folder)
         engine = OnnxEngine(
-            folder, offsets=it.codec.offsets, continuous=it.codec.continuous,
-            reveal=it.model["settings"]["train"]["reveal"], device=device, threads=threads,
+            folder,
+            offsets=it.codec.offsets,
+            continuous=it.codec.continuous,
+            reveal=it.model["settings"]["train"]["reveal"],
+            device=device,
+            threads=threads,
         )
         return cls(engine, it.codec, it.schema)
 
@@ -162,9 +166,7 @@ def sample_batches(
             drawn.extend(pool.submit(draw, b) for b in islice(blocks, 1))
 
 
-def impute(
-    engine: Engine, codec: TableCodec, schema: TableSchema, table: pa.Table, *, seed: int
-) -> pa.Table:
+def impute(engine: Engine, codec: TableCodec, schema: TableSchema, table: pa.Table, *, seed: int) -> pa.Table:
     """Fill missing cells; observed cells stay as they are, and so does every other row."""
     missing = np.stack(
         [np.asarray(combined(table, c).is_null().to_numpy(zero_copy_only=False)) for c in schema.modelled],
@@ -200,9 +202,7 @@ def _merge(table: pa.Table, schema: TableSchema, codec: TableCodec, block: Block
 
 def _no_nulls(codec: TableCodec) -> dict[int, NDArray[np.bool_]]:
     """The codes that an imputed cell must not have: NULL."""
-    return {
-        c: np.arange(it.levels) == it.levels - 1 for c, it in enumerate(codec.columns) if it.missing
-    }
+    return {c: np.arange(it.levels) == it.levels - 1 for c, it in enumerate(codec.columns) if it.missing}
 
 
 def _row_hashes(table: pa.Table) -> NDArray[np.uint64]:

@@ -38,7 +38,7 @@ _SIZES = {
 }
 DEFAULT_SECONDS = 120.0
 KEEP_EVERY_S = 60.0
-SOLVER_STEPS = 10
+SOLVER_STEPS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,8 +110,14 @@ class TabDAR:
 
     @classmethod
     def _fit(
-        cls, encoded: EncodedTable, schema: TableSchema, codec: TableCodec, settings: FitSettings,
-        progress: "Callable[[EpochRecord], None] | None", resume: Path | None, started: float,
+        cls,
+        encoded: EncodedTable,
+        schema: TableSchema,
+        codec: TableCodec,
+        settings: FitSettings,
+        progress: "Callable[[EpochRecord], None] | None",
+        resume: Path | None,
+        started: float,
     ) -> Self:
         from tabdar_pipeline.model import resume as kept
         from tabdar_pipeline.model import training
@@ -126,9 +132,13 @@ class TabDAR:
         saved = time.perf_counter()
         try:
             for record in training.train(
-                learner, rows, validation, config,
+                learner,
+                rows,
+                validation,
+                config,
                 training.Budget(settings.seconds, settings.epochs),
-                precision=hardware.precision, started=started,
+                precision=hardware.precision,
+                started=started,
             ):
                 if progress is not None:
                     progress(record)
@@ -143,7 +153,9 @@ class TabDAR:
             kept.clear(resume)
         learner.model.load_state_dict(learner.best)
         facts = asdict(settings) | {
-            "device": str(hardware.device), "train": asdict(config), "rows": len(encoded),
+            "device": str(hardware.device),
+            "train": asdict(config),
+            "rows": len(encoded),
             "precision": str(hardware.precision).removeprefix("torch."),
         }
         return cls(learner.model.eval().cpu(), schema, codec, facts, tuple(learner.state.history))
@@ -159,7 +171,11 @@ class TabDAR:
         return checkpoint.fingerprint(checkpoint.verify(self._saved()))
 
     def sample(
-        self, rows: int, *, seed: int = 0, engine: Literal["onnx", "torch"] = "onnx",
+        self,
+        rows: int,
+        *,
+        seed: int = 0,
+        engine: Literal["onnx", "torch"] = "onnx",
         format: Literal["pandas", "arrow"] = "pandas",
     ) -> "pd.DataFrame | pa.Table":
         """A synthetic table of so many rows, of the types of the table that was learned."""
@@ -168,7 +184,11 @@ class TabDAR:
         return table if format == "arrow" else table.to_pandas()
 
     def sample_batches(
-        self, rows: int, *, seed: int = 0, engine: Literal["onnx", "torch"] = "onnx",
+        self,
+        rows: int,
+        *,
+        seed: int = 0,
+        engine: Literal["onnx", "torch"] = "onnx",
         threads: int | None = None,
     ) -> Iterator[pa.RecordBatch]:
         """The same in blocks, each a function of (seed, block) alone."""
@@ -177,7 +197,11 @@ class TabDAR:
         )
 
     def impute(
-        self, table: "pd.DataFrame | pa.Table", *, seed: int = 0, draws: int = 1,
+        self,
+        table: "pd.DataFrame | pa.Table",
+        *,
+        seed: int = 0,
+        draws: int = 1,
         engine: Literal["onnx", "torch"] = "onnx",
     ) -> pa.Table:
         """The table with its missing cells filled; with several draws, one copy after the other."""
@@ -256,8 +280,11 @@ class TabDAR:
         if not (folder / runtime.BACKBONE).is_file():
             self.export()
         return runtime.OnnxEngine(
-            folder, offsets=self.codec.offsets, continuous=self.codec.continuous,
-            reveal=self._reveal, threads=threads,
+            folder,
+            offsets=self.codec.offsets,
+            continuous=self.codec.continuous,
+            reveal=self._reveal,
+            threads=threads,
         )
 
     @property
@@ -288,7 +315,9 @@ def _hardware(settings: FitSettings) -> _Hardware:
 
     cuda = torch.cuda.is_available()
     if settings.device == "cuda" and not cuda:
-        raise UsageError("device must be there, however: device=cuda and no CUDA device is visible. Use auto.")
+        raise UsageError(
+            "device must be there, however: device=cuda and no CUDA device is visible. Use auto."
+        )
     device = torch.device("cuda" if cuda and settings.device != "cpu" else "cpu")
     if device.type == "cpu":
         torch.set_num_threads(settings.threads or len(os.sched_getaffinity(0)))

@@ -40,7 +40,15 @@ def test_the_demo_is_one_table_of_every_type_and_says_that_it_is_made_up(tmp_pat
     found = describe(Warehouse(tmp_path / "demo.duckdb"), TABLE)
     assert found.keys == ("customer_id",)
     assert {kind.partition("(")[0] for kind in found.sql_types.values()} == {
-        "VARCHAR", "ENUM", "SMALLINT", "INTEGER", "TINYINT", "DECIMAL", "DOUBLE", "BOOLEAN", "DATE",
+        "VARCHAR",
+        "ENUM",
+        "SMALLINT",
+        "INTEGER",
+        "TINYINT",
+        "DECIMAL",
+        "DOUBLE",
+        "BOOLEAN",
+        "DATE",
         "TIMESTAMP",
     }
     assert found.sql_types["spend"] == "DECIMAL(12,2)"

@@ -11,9 +11,15 @@ from tabdar_pipeline.release.manifest import Manifest, library_versions
 
 MANIFEST = Manifest(
     source={"database": "w.duckdb", "table": "crm.people", "rows": 10, "data_version": "ab"},
-    contract_hash="c", schema_fingerprint="s", code_version=__version__, libraries={"numpy": "2"},
-    model_fingerprint="m", seeds={"fit": 0, "sample": 1}, settings={"columns": ("a", "b")},
-    figures={"shape_error": 1.0, "utility": float("nan")}, floor={"shape_error": 0.5},
+    contract_hash="c",
+    schema_fingerprint="s",
+    code_version=__version__,
+    libraries={"numpy": "2"},
+    model_fingerprint="m",
+    seeds={"fit": 0, "sample": 1},
+    settings={"columns": ("a", "b")},
+    figures={"shape_error": 1.0, "utility": float("nan")},
+    floor={"shape_error": 0.5},
     decision={"passed": True, "reasons": ()},
 )
 

@@ -18,8 +18,13 @@ from tabdar_pipeline.warehouse.customers import customers
 COLUMNS = ["region", "age", "plan", "orders", "spend", "average_order", "last_seen"]  # no two rows alike
 Real = tuple[Split, TableSchema]
 FLOOR = {
-    "shape_error": 1.0, "trend_error": 2.0, "c2st_boosted": 0.5, "utility": 0.9,
-    "copies": 0.02, "off_support": 0.01, "dcr_share": 0.5,
+    "shape_error": 1.0,
+    "trend_error": 2.0,
+    "c2st_boosted": 0.5,
+    "utility": 0.9,
+    "copies": 0.02,
+    "off_support": 0.01,
+    "dcr_share": 0.5,
 }
 
 

@@ -65,8 +65,13 @@ def test_a_release_is_a_table_a_view_and_a_record(warehouse: Warehouse) -> None:
     assert find(warehouse, TARGET) == release
     ((text,),) = query(warehouse, "SELECT manifest FROM tabdar.releases")
     assert json.loads(text) == {
-        **MANIFEST, "target": TARGET, "number": 1, "relation": "synthetic.people__r0001", "rows": 5,
-        "created": release.created.isoformat(), "rows_hash": release.rows_hash,
+        **MANIFEST,
+        "target": TARGET,
+        "number": 1,
+        "relation": "synthetic.people__r0001",
+        "rows": 5,
+        "created": release.created.isoformat(),
+        "rows_hash": release.rows_hash,
     }
 
 
@@ -168,7 +173,8 @@ def test_values_survive_to_the_last_digit(warehouse: Warehouse) -> None:
     table = pa.table({"money": pa.array([Decimal("0.10"), None], pa.decimal128(12, 2)), "moment": [at, None]})
     publish(warehouse, TARGET, table, types, {})
     assert query(warehouse, "SELECT money::VARCHAR, moment::VARCHAR FROM synthetic.people") == [
-        ("0.10", "2026-03-01 12:00:00+00"), (None, None),
+        ("0.10", "2026-03-01 12:00:00+00"),
+        (None, None),
     ]
 
 
@@ -202,8 +208,12 @@ def test_a_name_that_is_taken_is_left_alone(warehouse: Warehouse, taken: str, wh
     ],
 )
 def test_rows_that_do_not_fit_are_refused_whole(
-    warehouse: Warehouse, tmp_path: Path, types: dict[str, str], data: pa.Table | Path,
-    kind: type[TabdarError], says: str,
+    warehouse: Warehouse,
+    tmp_path: Path,
+    types: dict[str, str],
+    data: pa.Table | Path,
+    kind: type[TabdarError],
+    says: str,
 ) -> None:
     """The previous release is still served; no table, record or folder is left."""
     first = publish(warehouse, TARGET, rows(5), TYPES, MANIFEST, tmp_path / "copies")

@@ -14,7 +14,9 @@ def column_schema(schema: TableSchema) -> dg.TableSchema:
     return dg.TableSchema(
         columns=[
             dg.TableColumn(
-                c.name, c.sql_type, description=f"{c.kind}: {c.reason}" if c.reason else str(c.kind),
+                c.name,
+                c.sql_type,
+                description=f"{c.kind}: {c.reason}" if c.reason else str(c.kind),
                 constraints=dg.TableColumnConstraints(nullable=c.nullable),
             )
             for c in schema.columns

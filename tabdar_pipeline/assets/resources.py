@@ -22,7 +22,9 @@ class WarehouseResource(dg.ConfigurableResource):
 class ComputeResource(dg.ConfigurableResource):
     """Where models are trained and sampled, unless a table says otherwise."""
 
-    device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="auto: CUDA where it is there.")
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        default="auto", description="auto: CUDA where it is there."
+    )
     threads: int | None = Field(default=None, description="CPU threads; as many as this process may use.")
     precision: Literal["auto", "fp32", "bf16"] = Field(
         default="auto", description="auto: bfloat16 where the hardware multiplies it."

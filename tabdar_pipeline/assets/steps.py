@@ -18,7 +18,7 @@ from tabdar_pipeline.release.decision import Decision, decide
 from tabdar_pipeline.release.manifest import Manifest, library_versions
 from tabdar_pipeline.schemas.contract import Contract
 from tabdar_pipeline.schemas.infer import infer_schema
-from tabdar_pipeline.schemas.suite import Limit, SuiteResult, run_suite
+from tabdar_pipeline.schemas.suite import SuiteResult, run_suite
 from tabdar_pipeline.warehouse.duckdb import Warehouse
 from tabdar_pipeline.warehouse.publish import Release, publish
 from tabdar_pipeline.warehouse.snapshot import Snapshot, snapshot
@@ -74,8 +74,12 @@ def fit_model(plan: Plan, progress: "Callable[[EpochRecord], None]") -> "TabDAR"
 
     taken, rows, contract = _taken(plan)
     model = TabDAR.fit(
-        split(rows, plan.holdout).train, name=plan.table, schema=contract.schema,
-        settings=plan.fit, progress=progress, resume=plan.home / TRAINING,
+        split(rows, plan.holdout).train,
+        name=plan.table,
+        schema=contract.schema,
+        settings=plan.fit,
+        progress=progress,
+        resume=plan.home / TRAINING,
     )
     model.settings["data_version"] = taken.data_version
     model.save(plan.home / MODEL)
@@ -115,16 +119,27 @@ def judge_candidate(plan: Plan, progress: Callable[[str, float], None]) -> Judge
     taken, rows, contract = _taken(plan)
     candidate, parts = pq.read_table(plan.home / CANDIDATE), split(rows, plan.holdout)
     figures = evaluate(
-        parts.train, parts.holdout, candidate, contract.schema,
-        target=plan.predict, seed=plan.sample_seed, progress=progress,
+        parts.train,
+        parts.holdout,
+        candidate,
+        contract.schema,
+        target=plan.predict,
+        seed=plan.sample_seed,
+        progress=progress,
     )
     limits = plan.policy.limits(figures)
     suite = run_suite(candidate, contract, limits, figures.values)
     decision = decide(figures, limits, suite)
     model = TabDAR.load(plan.home / MODEL)
     page = report.html(
-        figures, parts.train, candidate, contract.schema, title=f"{plan.table} → {plan.target}",
-        decision=decision, history=model.history, facts=_facts(plan, taken, contract, model),
+        figures,
+        parts.train,
+        candidate,
+        contract.schema,
+        title=f"{plan.table} → {plan.target}",
+        decision=decision,
+        history=model.history,
+        facts=_facts(plan, taken, contract, model),
     )
     shelf.write_text(plan.home / REPORT, page)
     judged = Judged(figures, suite, decision, plan.home / REPORT)
@@ -143,8 +158,11 @@ def publish_release(plan: Plan, warehouse: Warehouse) -> Release:
     it = checkpoint.describe(plan.home / MODEL)
     manifest = Manifest(
         source={
-            "database": plan.database.name, "table": plan.table, "rows": taken.rows,
-            "data_version": taken.data_version, "selection": asdict(plan.selection),
+            "database": plan.database.name,
+            "table": plan.table,
+            "rows": taken.rows,
+            "data_version": taken.data_version,
+            "selection": asdict(plan.selection),
         },
         contract_hash=contract.hash,
         schema_fingerprint=contract.schema.fingerprint,

@@ -47,27 +47,52 @@ def spec(plan: Plan, step: str, after: str | None, kinds: set[str], description:
     key = names.release if step == "release" else names.step(step)
     before = names.source if after is None else names.step(after)
     return dg.AssetSpec(
-        key, deps=[before], kinds=kinds, description=description, group_name=names.group,
-        code_version=__version__, tags={"tabdar/step": step},
+        key,
+        deps=[before],
+        kinds=kinds,
+        description=description,
+        group_name=names.group,
+        code_version=__version__,
+        tags={"tabdar/step": step},
     )
 
 
 def specs(plan: Plan) -> dict[str, dg.AssetSpec]:
     """All steps of the way from the table to its release."""
     return {
-        "snapshot": spec(plan, "snapshot", None, {"duckdb", "parquet"}, f"`{plan.table}` as it is now, held against its contract."),
+        "snapshot": spec(
+            plan,
+            "snapshot",
+            None,
+            {"duckdb", "parquet"},
+            f"`{plan.table}` as it is now, held against its contract.",
+        ),
         "model": spec(plan, "model", "snapshot", {"pytorch"}, "TabDAR, fitted to all rows but the holdout."),
-        "onnx": spec(plan, "onnx", "model", {"onnx"}, "Backbone and denoiser as ONNX, checked against torch."),
+        "onnx": spec(
+            plan, "onnx", "model", {"onnx"}, "Backbone and denoiser as ONNX, checked against torch."
+        ),
         "candidate": spec(plan, "candidate", "onnx", {"onnx", "parquet"}, "A synthetic table in quarantine."),
-        "report": spec(plan, "report", "candidate", {"scikitlearn", "html"}, "Figures beside their floor, suite and decision."),
-        "release": spec(plan, "release", "report", {"duckdb", "table"}, f"`{plan.target}`: the released synthetic table."),
+        "report": spec(
+            plan,
+            "report",
+            "candidate",
+            {"scikitlearn", "html"},
+            "Figures beside their floor, suite and decision.",
+        ),
+        "release": spec(
+            plan, "release", "report", {"duckdb", "table"}, f"`{plan.target}`: the released synthetic table."
+        ),
     }
 
 
-def build_assets(plan: Plan, asset_specs: dict[str, dg.AssetSpec]) -> list[dg.AssetsDefinition | dg.AssetSpec]:
+def build_assets(
+    plan: Plan, asset_specs: dict[str, dg.AssetSpec]
+) -> list[dg.AssetsDefinition | dg.AssetSpec]:
     """The assets and their blocking checks."""
     return [
-        dg.AssetSpec(Names.of(plan).source, kinds={"duckdb", "table"}, description="The source, as others fill it."),
+        dg.AssetSpec(
+            Names.of(plan).source, kinds={"duckdb", "table"}, description="The source, as others fill it."
+        ),
         _snapshot(plan, asset_specs["snapshot"]),
         _model(plan, asset_specs["model"]),
         _onnx(plan, asset_specs["onnx"]),
@@ -78,10 +103,14 @@ def build_assets(plan: Plan, asset_specs: dict[str, dg.AssetSpec]) -> list[dg.As
 
 
 def _snapshot(plan: Plan, asset: dg.AssetSpec) -> dg.AssetsDefinition:
-    check = dg.AssetCheckSpec("contract", asset=asset.key, blocking=True, description="pandera: every rule of the contract holds.")
+    check = dg.AssetCheckSpec(
+        "contract", asset=asset.key, blocking=True, description="pandera: every rule of the contract holds."
+    )
 
     @dg.multi_asset(name=_op(asset), specs=[asset], check_specs=[check], pool="duckdb")
-    def snapshot(context: dg.AssetExecutionContext, warehouse: WarehouseResource) -> Iterator[dg.MaterializeResult]:
+    def snapshot(
+        context: dg.AssetExecutionContext, warehouse: WarehouseResource
+    ) -> Iterator[dg.MaterializeResult]:
         checked = steps.take_snapshot(plan, warehouse.at(plan.database))
         taken, schema = checked.snapshot, checked.contract.schema
         context.log.info(f"{taken.rows:,} rows, data version {taken.data_version[:12]}")
@@ -98,7 +127,8 @@ def _snapshot(plan: Plan, asset: dg.AssetSpec) -> dg.AssetsDefinition:
             },
             check_results=[
                 dg.AssetCheckResult(
-                    check_name="contract", passed=not checked.violations,
+                    check_name="contract",
+                    passed=not checked.violations,
                     metadata={"violations": metadata.lines(v.sentence() for v in checked.violations)},
                 )
             ],
@@ -110,11 +140,19 @@ def _snapshot(plan: Plan, asset: dg.AssetSpec) -> dg.AssetsDefinition:
 def _model(plan: Plan, asset: dg.AssetSpec) -> dg.AssetsDefinition:
     gpu = GPU_TAGS if plan.fit.device == "cuda" else None
 
-    @dg.multi_asset(name=_op(asset), specs=[asset], pool="gpu", op_tags=gpu, retry_policy=dg.RetryPolicy(max_retries=1, delay=5))
+    @dg.multi_asset(
+        name=_op(asset),
+        specs=[asset],
+        pool="gpu",
+        op_tags=gpu,
+        retry_policy=dg.RetryPolicy(max_retries=1, delay=5),
+    )
     def model(context: dg.AssetExecutionContext, compute: ComputeResource) -> dg.MaterializeResult:
         from tabdar_pipeline.quality.plots import learning_png
 
-        ready = steps.with_compute(plan, device=compute.device, threads=compute.threads, precision=compute.precision)
+        ready = steps.with_compute(
+            plan, device=compute.device, threads=compute.threads, precision=compute.precision
+        )
         fitted = steps.fit_model(
             ready,
             lambda r: context.log.info(
@@ -126,10 +164,12 @@ def _model(plan: Plan, asset: dg.AssetSpec) -> dg.AssetsDefinition:
         return dg.MaterializeResult(
             data_version=dg.DataVersion(fitted.fingerprint),
             metadata={
-                "model_fingerprint": fitted.fingerprint, "seed": fitted.seed,
+                "model_fingerprint": fitted.fingerprint,
+                "seed": fitted.seed,
                 "dagster/uri": str(plan.home / steps.MODEL),
                 "training_data_version": fitted.settings["data_version"],
-                "epochs": last.epoch, "seconds": last.seconds,
+                "epochs": last.epoch,
+                "seconds": last.seconds,
                 "validation_loss": min(r.validation_loss for r in fitted.history),
                 "learning_curve": metadata.picture(learning_png(fitted.history), "learning curve"),
                 "settings": fitted.settings,
@@ -140,7 +180,9 @@ def _model(plan: Plan, asset: dg.AssetSpec) -> dg.AssetsDefinition:
 
 
 def _onnx(plan: Plan, asset: dg.AssetSpec) -> dg.AssetsDefinition:
-    check = dg.AssetCheckSpec("parity", asset=asset.key, blocking=True, description="The ONNX graphs agree with torch.")
+    check = dg.AssetCheckSpec(
+        "parity", asset=asset.key, blocking=True, description="The ONNX graphs agree with torch."
+    )
 
     @dg.multi_asset(name=_op(asset), specs=[asset], check_specs=[check])
     def onnx(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
@@ -151,12 +193,17 @@ def _onnx(plan: Plan, asset: dg.AssetSpec) -> dg.AssetsDefinition:
         except ParityError as error:
             failed = dg.AssetCheckResult(check_name="parity", passed=False, metadata={"reason": str(error)})
             return dg.MaterializeResult(asset_key=asset.key, check_results=[failed])
-        passed = dg.AssetCheckResult(check_name="parity", passed=True, metadata={"max_abs_difference": record.parity})
+        passed = dg.AssetCheckResult(
+            check_name="parity", passed=True, metadata={"max_abs_difference": record.parity}
+        )
         return dg.MaterializeResult(
             asset_key=asset.key,
             metadata={
-                "max_abs_difference": record.parity, "opset": record.opset, "bytes": record.bytes,
-                "backbone": dg.MetadataValue.path(record.backbone), "denoiser": dg.MetadataValue.path(record.denoiser),
+                "max_abs_difference": record.parity,
+                "opset": record.opset,
+                "bytes": record.bytes,
+                "backbone": dg.MetadataValue.path(record.backbone),
+                "denoiser": dg.MetadataValue.path(record.denoiser),
             },
             check_results=[passed],
         )
@@ -167,7 +214,9 @@ def _onnx(plan: Plan, asset: dg.AssetSpec) -> dg.AssetsDefinition:
 def _candidate(plan: Plan, asset: dg.AssetSpec) -> dg.AssetsDefinition:
     @dg.multi_asset(name=_op(asset), specs=[asset])
     def candidate(context: dg.AssetExecutionContext, compute: ComputeResource) -> dg.MaterializeResult:
-        ready = steps.with_compute(plan, device=compute.device, threads=compute.threads, precision=compute.precision)
+        ready = steps.with_compute(
+            plan, device=compute.device, threads=compute.threads, precision=compute.precision
+        )
         told = [0]
 
         def tell(done: int, rows: int) -> None:
@@ -178,7 +227,9 @@ def _candidate(plan: Plan, asset: dg.AssetSpec) -> dg.AssetsDefinition:
         rows = steps.draw_candidate(ready, tell)
         return dg.MaterializeResult(
             metadata={
-                "dagster/row_count": rows, "dagster/uri": str(plan.home / steps.CANDIDATE), "seed": plan.sample_seed,
+                "dagster/row_count": rows,
+                "dagster/uri": str(plan.home / steps.CANDIDATE),
+                "seed": plan.sample_seed,
             }
         )
 
@@ -186,7 +237,12 @@ def _candidate(plan: Plan, asset: dg.AssetSpec) -> dg.AssetsDefinition:
 
 
 def _report(plan: Plan, asset: dg.AssetSpec) -> dg.AssetsDefinition:
-    check = dg.AssetCheckSpec("release_policy", asset=asset.key, blocking=True, description="great-expectations: rows and figures are within the policy.")
+    check = dg.AssetCheckSpec(
+        "release_policy",
+        asset=asset.key,
+        blocking=True,
+        description="great-expectations: rows and figures are within the policy.",
+    )
 
     @dg.multi_asset(name=_op(asset), specs=[asset], check_specs=[check])
     def report(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
@@ -209,10 +265,12 @@ def _report(plan: Plan, asset: dg.AssetSpec) -> dg.AssetsDefinition:
             },
             check_results=[
                 dg.AssetCheckResult(
-                    check_name="release_policy", passed=judged.decision.passed,
+                    check_name="release_policy",
+                    passed=judged.decision.passed,
                     metadata={
                         "reasons": metadata.lines(judged.decision.reasons),
-                        "expectations": len(judged.suite.expectations), "suite": judged.suite.to_json(),
+                        "expectations": len(judged.suite.expectations),
+                        "suite": judged.suite.to_json(),
                     },
                 )
             ],
@@ -230,7 +288,8 @@ def _release(plan: Plan, asset: dg.AssetSpec) -> dg.AssetsDefinition:
         return dg.MaterializeResult(
             data_version=dg.DataVersion(published.rows_hash),
             metadata={
-                "release_id": published.identifier, "served_as": published.target,
+                "release_id": published.identifier,
+                "served_as": published.target,
                 "dagster/row_count": published.row_count,
                 "dagster/relation_identifier": f"{plan.database.stem}.{published.relation}",
                 "dagster/column_schema": metadata.column_schema(schema),

@@ -52,8 +52,11 @@ class IdentifierCodec:
         common = Counter(_pattern(text) for text in texts).most_common(_PATTERNS)
         total = sum(n for _, n in common)
         return cls(
-            "pattern", patterns=tuple(p for p, _ in common),
-            weights=tuple(n / total for _, n in common), unique=False, nulls=nulls,
+            "pattern",
+            patterns=tuple(p for p, _ in common),
+            weights=tuple(n / total for _, n in common),
+            unique=False,
+            nulls=nulls,
         )
 
     def generate(self, start: int, rows: int, seed: int, kind: pa.DataType) -> pa.Array:
@@ -79,9 +82,7 @@ class IdentifierCodec:
     def _text(self, digest: bytes, ends: Any) -> str:
         rng = np.random.default_rng(int.from_bytes(digest[:8], "big"))
         pattern = self.patterns[min(int(np.searchsorted(ends, rng.random())), len(ends) - 1)]
-        return "".join(
-            _CLASSES[c][rng.integers(len(_CLASSES[c]))] if c in _CLASSES else c for c in pattern
-        )
+        return "".join(_CLASSES[c][rng.integers(len(_CLASSES[c]))] if c in _CLASSES else c for c in pattern)
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
@@ -96,9 +97,7 @@ class IdentifierCodec:
 
 def _pattern(text: str) -> str:
     """The classes of a text's characters; what is neither letter nor digit stays."""
-    return "".join(
-        "9" if c.isdigit() else "A" if c.isupper() else "a" if c.isalpha() else c for c in text
-    )
+    return "".join("9" if c.isdigit() else "A" if c.isupper() else "a" if c.isalpha() else c for c in text)
 
 
 def _joint(texts: list[str]) -> str:
@@ -107,8 +106,7 @@ def _joint(texts: list[str]) -> str:
     alike = [text for text in texts if len(text) == length]
     columns = zip(*alike, strict=True)
     return "".join(
-        chars[0] if len(set(chars)) == 1 and chars[0] not in _CLASSES else _widest(chars)
-        for chars in columns
+        chars[0] if len(set(chars)) == 1 and chars[0] not in _CLASSES else _widest(chars) for chars in columns
     )
 
 

@@ -70,8 +70,14 @@ class NumberCodec:
         missing = column.null_count > 0
         tail = np.full(len(seen) + missing, 0.5)
         return cls(
-            line, values[atom], bins, quantiles, np.r_[low, tail], np.r_[high, tail],
-            tuple(float(v) for v in seen), missing,
+            line,
+            values[atom],
+            bins,
+            quantiles,
+            np.r_[low, tail],
+            np.r_[high, tail],
+            tuple(float(v) for v in seen),
+            missing,
         )
 
     @property

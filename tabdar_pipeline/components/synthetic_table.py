@@ -24,23 +24,46 @@ SECONDS = 120.0
 class Source(dg.Model, dg.Resolvable):
     """The table to learn from."""
 
-    database: Annotated[str, Field(description="Path of the DuckDB file, absolute or from the project's root.")]
-    table: Annotated[str, Field(min_length=1, description="The table or view, as schema.table; double quotes around a name with a dot.")]
+    database: Annotated[
+        str, Field(description="Path of the DuckDB file, absolute or from the project's root.")
+    ]
+    table: Annotated[
+        str,
+        Field(
+            min_length=1,
+            description="The table or view, as schema.table; double quotes around a name with a dot.",
+        ),
+    ]
     columns: Annotated[list[str] | None, Field(description="Columns to take; all where not given.")] = None
     where: Annotated[str | None, Field(description="A SQL expression that the rows must satisfy.")] = None
-    limit: Annotated[int | None, Field(ge=2, description="No more than so many rows, chosen by their hash.")] = None
+    limit: Annotated[
+        int | None, Field(ge=2, description="No more than so many rows, chosen by their hash.")
+    ] = None
     keys: Annotated[list[str], Field(description="Columns that are keys: made anew, never modelled.")] = []
 
 
 class Train(dg.Model, dg.Resolvable):
     """How the model is fitted."""
 
-    seconds: Annotated[float | None, Field(gt=0, le=604_800, description=f"Budget of wall clock; {SECONDS:.0f} where no budget is given.")] = None
-    epochs: Annotated[int | None, Field(ge=1, le=100_000, description="Budget in epochs, instead of seconds.")] = None
+    seconds: Annotated[
+        float | None,
+        Field(gt=0, le=604_800, description=f"Budget of wall clock; {SECONDS:.0f} where no budget is given."),
+    ] = None
+    epochs: Annotated[
+        int | None, Field(ge=1, le=100_000, description="Budget in epochs, instead of seconds.")
+    ] = None
     seed: Annotated[int, Field(ge=0, lt=2**32, description="Seed of weights, orders and noise.")] = 0
-    device: Annotated[Literal["auto", "cpu", "cuda"], Field(description="Where to train; auto follows the compute resource.")] = "auto"
-    preset: Annotated[Literal["auto", "small", "medium", "large"], Field(description="Size of the network; auto: small on a CPU, large on a GPU.")] = "auto"
-    holdout: Annotated[float, Field(gt=0, lt=1, description="Share of the rows that is never trained on: the floor.")] = 0.2
+    device: Annotated[
+        Literal["auto", "cpu", "cuda"],
+        Field(description="Where to train; auto follows the compute resource."),
+    ] = "auto"
+    preset: Annotated[
+        Literal["auto", "small", "medium", "large"],
+        Field(description="Size of the network; auto: small on a CPU, large on a GPU."),
+    ] = "auto"
+    holdout: Annotated[
+        float, Field(gt=0, lt=1, description="Share of the rows that is never trained on: the floor.")
+    ] = 0.2
 
     @model_validator(mode="after")
     def _one_budget(self) -> "Train":
@@ -52,21 +75,45 @@ class Train(dg.Model, dg.Resolvable):
 class Sample(dg.Model, dg.Resolvable):
     """What to draw."""
 
-    rows: Annotated[int | None, Field(ge=1, le=10_000_000_000, description="Rows of the release; as many as the source has where not given.")] = None
+    rows: Annotated[
+        int | None,
+        Field(
+            ge=1,
+            le=10_000_000_000,
+            description="Rows of the release; as many as the source has where not given.",
+        ),
+    ] = None
     seed: Annotated[int, Field(ge=0, lt=2**32, description="Seed of the rows.")] = 0
 
 
 class Policy(dg.Model, dg.Resolvable):
     """How far from the floor a release may be; the floor is what fresh real rows score."""
 
-    predict: Annotated[str | None, Field(description="A column to predict: measures utility (train on synthetic, test on real).")] = None
-    shape_error: Annotated[float, Field(ge=0, le=100, description="Percent points above the floor, single columns.")] = _SAFE.shape_error
-    trend_error: Annotated[float, Field(ge=0, le=100, description="Percent points above the floor, pairs of columns.")] = _SAFE.trend_error
-    c2st_boosted: Annotated[float, Field(ge=0, le=0.5, description="ROC AUC above the floor, boosted trees telling rows apart.")] = _SAFE.c2st_boosted
-    utility_gap: Annotated[float, Field(ge=0, le=1, description="AUC or R2 below the floor, predicting `predict`.")] = _SAFE.utility_gap
-    dcr_share: Annotated[float, Field(ge=0, le=0.5, description="Above 0.5: rows nearer to training rows than to unseen ones.")] = _SAFE.dcr_share
-    copies: Annotated[float, Field(ge=0, le=1, description="Share of rows above the holdout's own share of copies.")] = _SAFE.copies
-    off_support: Annotated[float, Field(ge=0, le=1, description="Share of rows with a value that the source cannot have.")] = _SAFE.off_support
+    predict: Annotated[
+        str | None,
+        Field(description="A column to predict: measures utility (train on synthetic, test on real)."),
+    ] = None
+    shape_error: Annotated[
+        float, Field(ge=0, le=100, description="Percent points above the floor, single columns.")
+    ] = _SAFE.shape_error
+    trend_error: Annotated[
+        float, Field(ge=0, le=100, description="Percent points above the floor, pairs of columns.")
+    ] = _SAFE.trend_error
+    c2st_boosted: Annotated[
+        float, Field(ge=0, le=0.5, description="ROC AUC above the floor, boosted trees telling rows apart.")
+    ] = _SAFE.c2st_boosted
+    utility_gap: Annotated[
+        float, Field(ge=0, le=1, description="AUC or R2 below the floor, predicting `predict`.")
+    ] = _SAFE.utility_gap
+    dcr_share: Annotated[
+        float, Field(ge=0, le=0.5, description="Above 0.5: rows nearer to training rows than to unseen ones.")
+    ] = _SAFE.dcr_share
+    copies: Annotated[
+        float, Field(ge=0, le=1, description="Share of rows above the holdout's own share of copies.")
+    ] = _SAFE.copies
+    off_support: Annotated[
+        float, Field(ge=0, le=1, description="Share of rows with a value that the source cannot have.")
+    ] = _SAFE.off_support
 
     def resolved(self) -> ReleasePolicy:
         """The thresholds as the release room knows them."""
@@ -94,19 +141,38 @@ class SyntheticTable(dg.Component, dg.Model, dg.Resolvable):
     """A synthetic table, refreshed and released from a table of a DuckDB warehouse."""
 
     source: Annotated[Source, Field(description="The table to learn from.")]
-    target: Annotated[str, Field(description="Schema of the release, in the same database; or schema.table.")] = "synthetic"
+    target: Annotated[
+        str, Field(description="Schema of the release, in the same database; or schema.table.")
+    ] = "synthetic"
     train: Annotated[Train, Field(description="How the model is fitted.")] = Train()
     sample: Annotated[Sample, Field(description="What to draw.")] = Sample()
     policy: Annotated[Policy, Field(description="What a release must satisfy.")] = Policy()
-    contract: Annotated[str | None, Field(description="Path of the source's contract (YAML); inferred anew from each snapshot where not given.")] = None
+    contract: Annotated[
+        str | None,
+        Field(
+            description="Path of the source's contract (YAML); inferred anew from each snapshot where not given."
+        ),
+    ] = None
     schedule: Annotated[str | None, Field(description="When to refresh, as a cron expression.")] = None
     timezone: Annotated[str, Field(description="Time zone of the schedule.")] = "UTC"
-    folder: Annotated[str | None, Field(description="Where to copy each release as parquet, under a versioned path.")] = None
-    storage: Annotated[str, Field(description="Where run data are kept, from the project's root.")] = ".tabdar"
-    execution: Annotated[Literal["in_process", "multiprocess"], Field(description="One process for the job's steps, or one for each.")] = "in_process"
+    folder: Annotated[
+        str | None, Field(description="Where to copy each release as parquet, under a versioned path.")
+    ] = None
+    storage: Annotated[str, Field(description="Where run data are kept, from the project's root.")] = (
+        ".tabdar"
+    )
+    execution: Annotated[
+        Literal["in_process", "multiprocess"],
+        Field(description="One process for the job's steps, or one for each."),
+    ] = "in_process"
     owners: Annotated[list[str], Field(description="Owners of the assets: emails or team:names.")] = []
     tags: Annotated[dict[str, str], Field(description="Tags of the assets.")] = {}
-    resources: Annotated[Literal["bring", "given"], Field(description="bring: with default warehouse and compute resources; given: the project defines them.")] = "bring"
+    resources: Annotated[
+        Literal["bring", "given"],
+        Field(
+            description="bring: with default warehouse and compute resources; given: the project defines them."
+        ),
+    ] = "bring"
 
     @field_validator("schedule")
     @classmethod
@@ -127,7 +193,9 @@ class SyntheticTable(dg.Component, dg.Model, dg.Resolvable):
         source = Relation.parse(self.source.table)
         target = Relation.parse(self.target) if "." in self.target else Relation(self.target, source.name)
         if target == source:
-            raise UsageError(f"target must not be the source, however both are {str(target)!r}. Choose another schema.")
+            raise UsageError(
+                f"target must not be the source, however both are {str(target)!r}. Choose another schema."
+            )
         train = self.train
         return Plan(
             database=root / self.source.database,
@@ -138,7 +206,10 @@ class SyntheticTable(dg.Component, dg.Model, dg.Resolvable):
             contract=root / self.contract if self.contract else None,
             fit=FitSettings(
                 seconds=train.seconds if train.seconds or train.epochs else SECONDS,
-                epochs=train.epochs, seed=train.seed, device=train.device, preset=train.preset,
+                epochs=train.epochs,
+                seed=train.seed,
+                device=train.device,
+                preset=train.preset,
             ),
             rows=self.sample.rows,
             sample_seed=self.sample.seed,
@@ -170,7 +241,11 @@ class SyntheticTable(dg.Component, dg.Model, dg.Resolvable):
             executor_def=dg.in_process_executor if self.execution == "in_process" else None,
             tags={"tabdar/target": plan.target},
         )
-        schedules = [dg.ScheduleDefinition(job=job, cron_schedule=self.schedule, execution_timezone=self.timezone)] if self.schedule else []
+        schedules = (
+            [dg.ScheduleDefinition(job=job, cron_schedule=self.schedule, execution_timezone=self.timezone)]
+            if self.schedule
+            else []
+        )
         resources = {"warehouse": _WAREHOUSE, "compute": _COMPUTE} if self.resources == "bring" else {}
         return dg.Definitions(
             assets=self.execute(plan, asset_specs), jobs=[job], schedules=schedules, resources=resources

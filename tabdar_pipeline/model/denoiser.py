@@ -17,14 +17,12 @@ class DenoiserBlock(nn.Module):
         self.norm = nn.LayerNorm(width, elementwise_affine=False)
         self.modulate = nn.Linear(condition, 2 * width)
         self.noise = nn.Linear(width, 2 * width)
-        self.mlp = nn.Sequential(
-            nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width)
-        )
+        self.mlp = nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width))
         nn.init.zeros_(self.mlp[2].weight)
         nn.init.zeros_(self.mlp[2].bias)
 
     def forward(self, x: Tensor, condition: Tensor, noise: Tensor) -> Tensor:
-        """x (M, S, D), condition (M, 1, 2 D) already modulated, noise (M, S, D)."""
+        """X (M, S, D), condition (M, 1, 2 D) already modulated, noise (M, S, D)."""
         scale, shift = (condition + self.noise(noise)).chunk(2, dim=-1)
         return x + self.mlp(self.norm(x) * (1 + scale) + shift)
 
@@ -38,9 +36,7 @@ class Denoiser(nn.Module):
         self.code = nn.Embedding(codes, config.width)
         self.lift = nn.Linear(1 + 2 * 4, width)
         self.noise = nn.Sequential(nn.Linear(1 + 2 * 4, width), nn.SiLU(), nn.Linear(width, width))
-        self.blocks = nn.ModuleList(
-            DenoiserBlock(width, config.width) for _ in range(config.denoiser_blocks)
-        )
+        self.blocks = nn.ModuleList(DenoiserBlock(width, config.width) for _ in range(config.denoiser_blocks))
         self.norm = nn.LayerNorm(width)
         self.out = nn.Linear(width, 1)
         nn.init.normal_(self.code.weight, std=0.5)

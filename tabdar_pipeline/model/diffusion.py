@@ -5,7 +5,6 @@ sigma_data = 1, because the codec makes every residual standard normal.
 
 from collections.abc import Callable
 
-import torch
 from torch import Tensor
 
 Network = Callable[[Tensor, Tensor], Tensor]  # F(c_in * x, c_noise)

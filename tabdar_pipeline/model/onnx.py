@@ -59,8 +59,14 @@ _B, _N, _T, _K, _M = (Dim.DYNAMIC for _ in range(5))
 
 def _backbone_axes(past: int) -> dict[str, object]:
     return {
-        "columns": {0: _N}, "codes": {0: _B, 1: _N}, "values": {0: _B, 1: _N}, "hidden": {0: _N, 1: _N},
-        "target": None, "levels": {0: _K}, "past_hidden": {0: _T}, "past": [{0: _B, 2: _T}] * past,
+        "columns": {0: _N},
+        "codes": {0: _B, 1: _N},
+        "values": {0: _B, 1: _N},
+        "hidden": {0: _N, 1: _N},
+        "target": None,
+        "levels": {0: _K},
+        "past_hidden": {0: _T},
+        "past": [{0: _B, 2: _T}] * past,
     }
 
 
@@ -93,13 +99,22 @@ def _denoiser_example(model: TabDAR, rows: int = 3) -> dict[str, Tensor]:
 
 
 def _write(
-    module: nn.Module, example: Mapping[str, Any], path: Path,
-    axes: Mapping[str, object], outputs: list[str],
+    module: nn.Module,
+    example: Mapping[str, Any],
+    path: Path,
+    axes: Mapping[str, object],
+    outputs: list[str],
 ) -> None:
     with _quiet():
         program = torch.onnx.export(
-            module, kwargs=dict(example), dynamo=True, dynamic_shapes=dict(axes),
-            input_names=list(_flat(example)), output_names=outputs, opset_version=OPSET, verbose=False,
+            module,
+            kwargs=dict(example),
+            dynamo=True,
+            dynamic_shapes=dict(axes),
+            input_names=list(_flat(example)),
+            output_names=outputs,
+            opset_version=OPSET,
+            verbose=False,
         )
         program.save(path, external_data=False)
 

@@ -57,9 +57,7 @@ class CodeTable:
         middle = [(0.5,) * c.levels for c in columns]
         return cls(
             offsets=np.cumsum([0, *(c.levels for c in columns)]).astype(np.int64),
-            low=np.concatenate([c.low or m for c, m in zip(columns, middle, strict=True)]).astype(
-                np.float32
-            ),
+            low=np.concatenate([c.low or m for c, m in zip(columns, middle, strict=True)]).astype(np.float32),
             high=np.concatenate([c.high or m for c, m in zip(columns, middle, strict=True)]).astype(
                 np.float32
             ),

@@ -5,16 +5,16 @@ writes the new ones into their places. B rows, N columns revealed now, T places 
 before, L blocks, H heads, E width, K codes of the target.
 """
 
+import math
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from tabdar_pipeline.model.backbone import Attention
-from tabdar_pipeline.model.diffusion import denoise
 from tabdar_pipeline.model.tabdar import TabDAR
 from tabdar_pipeline.sampling.heun import heun
-from tabdar_pipeline.sampling.schedule import noise_levels
+from tabdar_pipeline.sampling.schedule import angles
 
 
 class Past(NamedTuple):
@@ -56,10 +56,17 @@ class BackboneStep(nn.Module):
         return torch.stack(kept)
 
     def forward(
-        self, columns: Tensor, codes: Tensor, values: Tensor, hidden: Tensor,
-        target: Tensor, levels: Tensor, past_hidden: Tensor, past: list[Tensor],
+        self,
+        columns: Tensor,
+        codes: Tensor,
+        values: Tensor,
+        hidden: Tensor,
+        target: Tensor,
+        levels: Tensor,
+        past_hidden: Tensor,
+        past: list[Tensor],
     ) -> Answer:
-        """columns (N,), codes and values (B, N), hidden (N, N), target (1,), levels (K,)."""
+        """Columns (N,), codes and values (B, N), hidden (N, N), target (1,), levels (K,)."""
         memory = [Past(*past[i : i + 2], past_hidden) for i in range(0, len(past), 2)]
         x = self.embedding(columns, codes, values)
         query = self.backbone.query[target].expand(len(codes), -1, -1)
@@ -86,7 +93,7 @@ class BackboneStep(nn.Module):
     def _attend(
         self, i: int, attention: Attention, x: Tensor, past: Past, fresh: Tensor, hidden: Tensor
     ) -> Tensor:
-        """x (B, N', E) looks at the register, at the past, and at the columns revealed now."""
+        """X (B, N', E) looks at the register, at the past, and at the columns revealed now."""
         query = attention.split(attention.query(x))
         query = query * query.shape[-1] ** -0.5
         first, own = (
@@ -110,14 +117,15 @@ class DenoiserSolver(nn.Module):
     def __init__(self, model: TabDAR, steps: int) -> None:
         super().__init__()
         self.denoiser = model.denoiser
-        self.sigmas = [float(sigma) for sigma in noise_levels(steps)]
+        self.thetas = angles(steps)
 
     def forward(self, z: Tensor, flat: Tensor, noise: Tensor) -> Tensor:
         """Conditions (M, E), flat codes (M,), unit noise (M,) -> residuals (M,)."""
         condition = self.denoiser.condition(z, flat)
 
-        def at(x: Tensor, sigma: float) -> Tensor:
-            level = torch.full((1, 1), sigma, device=x.device)  # one for all cells
-            return denoise(lambda a, c: self.denoiser(a, c, condition), x, level)
+        def network(x: Tensor, theta: float) -> Tensor:
+            c_noise = math.log(math.tan(theta)) / 4
+            return self.denoiser(x, torch.full((1, 1), c_noise, device=x.device), condition)
 
-        return heun(at, noise[:, None], self.sigmas)[:, 0]
+        solved: Tensor = heun(network, noise[:, None], self.thetas)[:, 0]
+        return solved

@@ -60,7 +60,7 @@ class TabDAR(nn.Module):
         self.register_buffer("continuous", torch.from_numpy(self.table.continuous), persistent=False)
 
     def conditions(self, batch: Batch) -> Tensor:
-        """z (B, C, E): each column given the columns revealed before it (paper, eq. 3)."""
+        """Z (B, C, E): each column given the columns revealed before it (paper, eq. 3)."""
         columns = torch.arange(batch.codes.shape[1], device=batch.codes.device)
         tokens = self.embedding(columns, batch.codes, batch.values)
         start = torch.nn.functional.pad(batch.times, (1, 0), value=-1)  # the register comes first
@@ -79,7 +79,9 @@ class TabDAR(nn.Module):
         condition = self.denoiser.condition(z[cells], flat[cells])
         error = denoising_loss(
             lambda x, level: self.denoiser(x, level, condition).float(),
-            batch.values[cells][:, None], sigma[cells], noise[cells],
+            batch.values[cells][:, None],
+            sigma[cells],
+            noise[cells],
         )  # (M, S)
         denoising = (error.mean(dim=1) * batch.weight[cells]).sum() / len(z)
         return Loss(categorical, denoising)

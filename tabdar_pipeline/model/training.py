@@ -82,8 +82,10 @@ class Learner:
     def state_dict(self) -> dict[str, Any]:
         """Tensors and plain values of everything that changes."""
         return {
-            "model": self.model.state_dict(), "average": self.average.state_dict(),
-            "best": self.best, "optimizer": self.optimizer.state_dict(),
+            "model": self.model.state_dict(),
+            "average": self.average.state_dict(),
+            "best": self.best,
+            "optimizer": self.optimizer.state_dict(),
             "rng": self.rng.get_state(),
         }
 
@@ -129,8 +131,11 @@ def learner(model: TabDAR, config: TrainConfig, seed: int) -> Learner:
     """A fresh learner of this model."""
     device = model.offsets.device
     optimizer = torch.optim.AdamW(
-        model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay,
-        betas=(0.9, 0.99), fused=True,
+        model.parameters(),
+        lr=config.learning_rate,
+        weight_decay=config.weight_decay,
+        betas=(0.9, 0.99),
+        fused=True,
     )
     average = copy.deepcopy(model)
     rng = torch.Generator(device).manual_seed(seed)
@@ -138,8 +143,15 @@ def learner(model: TabDAR, config: TrainConfig, seed: int) -> Learner:
 
 
 def train(
-    it: Learner, rows: Rows, validation: Rows, config: TrainConfig, budget: Budget,
-    *, precision: torch.dtype, started: float, records: int = 24,
+    it: Learner,
+    rows: Rows,
+    validation: Rows,
+    config: TrainConfig,
+    budget: Budget,
+    *,
+    precision: torch.dtype,
+    started: float,
+    records: int = 24,
 ) -> Iterator[EpochRecord]:
     """Descend until the budget is spent, yielding a record some `records` times along the way."""
     per_epoch = max(1, len(rows) // config.batch)
@@ -223,8 +235,13 @@ def _follow(it: Learner, config: TrainConfig) -> None:
 
 @torch.no_grad()
 def _record(
-    it: Learner, validation: Rows, config: TrainConfig, clock: Clock, mean: "_Mean",
-    per_epoch: int, precision: torch.dtype,
+    it: Learner,
+    validation: Rows,
+    config: TrainConfig,
+    clock: Clock,
+    mean: "_Mean",
+    per_epoch: int,
+    precision: torch.dtype,
 ) -> EpochRecord:
     rng = torch.Generator(it.rng.device).manual_seed(0)  # the same orders and noise each time
     loss = _loss(it.average.eval(), validation, config, rng, precision)
@@ -239,9 +256,15 @@ def _record(
         it.state.best_loss = total
         it.best = copy.deepcopy(it.average.state_dict())
     record = EpochRecord(
-        it.state.step / per_epoch, it.state.step, clock.seconds(),
-        min(1.0, clock.share(it.state.step)), mean.take(), total,
-        float(loss.categorical), float(loss.denoising), best,
+        it.state.step / per_epoch,
+        it.state.step,
+        clock.seconds(),
+        min(1.0, clock.share(it.state.step)),
+        mean.take(),
+        total,
+        float(loss.categorical),
+        float(loss.denoising),
+        best,
     )
     it.state.history.append(record)
     return record

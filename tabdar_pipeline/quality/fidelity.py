@@ -17,9 +17,7 @@ def shape_errors(real: Plain, other: Plain) -> dict[str, float]:
         ks_2samp(real.numbers[:, p], other.numbers[:, p], method="asymp").statistic
         for p in range(real.numbers.shape[1])
     ]
-    categories = [
-        np.abs(_shares(real, q) - _shares(other, q)).sum() / 2 for q in range(len(real.levels))
-    ]
+    categories = [np.abs(_shares(real, q) - _shares(other, q)).sum() / 2 for q in range(len(real.levels))]
     return {n: 100 * float(e) for n, e in zip(real.names, [*numbers, *categories], strict=True)}
 
 
@@ -79,7 +77,9 @@ def precision_recall(real: Plain, other: Plain) -> tuple[float, float]:
     to_center = np.linalg.norm(y - x.mean(0), axis=1)
     precision = np.array([(to_center <= r).mean() for r in radii])
     own = NearestNeighbors(n_neighbors=2, algorithm="brute").fit(x).kneighbors(x)[0][:, 1]
-    distance, nearest = (a[:, 0] for a in NearestNeighbors(n_neighbors=1, algorithm="brute").fit(y).kneighbors(x))
+    distance, nearest = (
+        a[:, 0] for a in NearestNeighbors(n_neighbors=1, algorithm="brute").fit(y).kneighbors(x)
+    )
     to_other = np.linalg.norm(y[nearest] - y.mean(0), axis=1)
     near = distance <= own
     recall = np.array([(near & (to_other <= r)).mean() for r in np.quantile(to_other, alphas)])

@@ -44,13 +44,21 @@ class Figures:
 
 
 def evaluate(
-    train: pa.Table, holdout: pa.Table, synthetic: pa.Table, schema: TableSchema,
-    *, target: str | None = None, seed: int = 0, progress: Progress | None = None,
+    train: pa.Table,
+    holdout: pa.Table,
+    synthetic: pa.Table,
+    schema: TableSchema,
+    *,
+    target: str | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
 ) -> Figures:
     """Compare at equal sizes, seeded and subsampled, so that it takes seconds at any size."""
     names = [column.name for column in schema.modelled]
     if target is not None and target not in names:
-        raise UsageError(f"target must be a modelled column ({', '.join(map(repr, names))}), however: {target!r}.")
+        raise UsageError(
+            f"target must be a modelled column ({', '.join(map(repr, names))}), however: {target!r}."
+        )
     rng = np.random.default_rng(seed)
     a, b, s = plain([train, holdout, synthetic], schema)
     size = min(len(b), len(s), ROWS)
@@ -65,10 +73,14 @@ def evaluate(
         values["utility"] = utility(made, b, target, seed)
     pairs = fidelity.pair_errors(real, made)
     return Figures(
-        values, floor, fidelity.shape_errors(real, made),
+        values,
+        floor,
+        fidelity.shape_errors(real, made),
         tuple(tuple(float(e) if np.isfinite(e) else None for e in row) for row in pairs),
-        real.names, {"train": len(a), "holdout": len(b), "synthetic": len(s), "compared": size},
-        target, seed,
+        real.names,
+        {"train": len(a), "holdout": len(b), "synthetic": len(s), "compared": size},
+        target,
+        seed,
     )
 
 

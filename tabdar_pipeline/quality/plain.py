@@ -56,13 +56,18 @@ def plain(tables: Sequence[pa.Table], schema: TableSchema) -> list[Plain]:
     levels = tuple(int(max(c.max(initial=-1) for c in coded[name])) + 1 for name in categories)
     found = []
     for i, table in enumerate(tables):
-        filled = [np.nan_to_num(_number(table[n]), nan=medians[n], posinf=medians[n], neginf=medians[n]) for n in numbers]
+        filled = [
+            np.nan_to_num(_number(table[n]), nan=medians[n], posinf=medians[n], neginf=medians[n])
+            for n in numbers
+        ]
         codes = [coded[n][i] for n in categories]
         found.append(
             Plain(
                 np.stack(filled, axis=1) if filled else np.zeros((table.num_rows, 0)),
                 np.stack(codes, axis=1) if codes else np.zeros((table.num_rows, 0), np.int64),
-                levels, tuple(numbers), tuple(categories),
+                levels,
+                tuple(numbers),
+                tuple(categories),
             )
         )
     return found

@@ -21,9 +21,7 @@ BARS = 12
 COLUMNS = 24  # plots in one picture
 
 
-def columns_png(
-    train: pa.Table, synthetic: pa.Table, schema: TableSchema, errors: dict[str, float]
-) -> bytes:
+def columns_png(train: pa.Table, synthetic: pa.Table, schema: TableSchema, errors: dict[str, float]) -> bytes:
     """Each column of both tables; those that differ most come first, where there are too many."""
     real, made = plain([train, synthetic], schema)
     names = sorted(real.names, key=lambda n: -errors.get(n, 0.0))[:COLUMNS]
@@ -61,7 +59,11 @@ def pairs_png(figures: Figures) -> bytes:
 
 def floor_png(figures: Figures) -> bytes:
     """Errors beside their floors: how near the table is to fresh real rows."""
-    names = [n for n in ("shape_error", "trend_error", "jsd", "c2st_boosted", "utility", "beta_recall", "dcr_share") if n in figures.values]
+    names = [
+        n
+        for n in ("shape_error", "trend_error", "jsd", "c2st_boosted", "utility", "beta_recall", "dcr_share")
+        if n in figures.values
+    ]
     figure = _figure(1.45 * len(names) + 0.4, 2.3)
     for axis, name in zip(np.atleast_1d(figure.subplots(1, len(names))), names, strict=True):
         values = [figures.floor[name], figures.values[name]]
@@ -100,8 +102,10 @@ def _lines(axis: "Axes", real: Plain, made: Plain, p: int) -> None:
     low, high = np.quantile(x, [0.005, 0.995])
     low, high = (low, high) if high > low else (x.min() - 0.5, x.max() + 0.5)
     edges = np.linspace(low, high, 41)
-    for values, style in ((x, {"color": QUIET, "histtype": "stepfilled", "label": "real"}),
-                          (y, {"color": MADE, "histtype": "step", "label": "synthetic"})):
+    for values, style in (
+        (x, {"color": QUIET, "histtype": "stepfilled", "label": "real"}),
+        (y, {"color": MADE, "histtype": "step", "label": "synthetic"}),
+    ):
         share = np.full(len(values), 100 / len(values))
         axis.hist(np.clip(values, low, high), edges, weights=share, **style)
     _quiet(axis)

@@ -50,8 +50,14 @@ class Verdict(Protocol):
 
 
 def html(
-    figures: Figures, train: pa.Table, synthetic: pa.Table, schema: TableSchema,
-    *, title: str, decision: Verdict | None = None, history: Sequence[Any] = (),
+    figures: Figures,
+    train: pa.Table,
+    synthetic: pa.Table,
+    schema: TableSchema,
+    *,
+    title: str,
+    decision: Verdict | None = None,
+    history: Sequence[Any] = (),
     facts: Mapping[str, Any] | None = None,
 ) -> str:
     """The page; it asks the network for nothing."""
@@ -61,16 +67,24 @@ def html(
         f"{figures.rows['synthetic']:,} synthetic; {figures.rows['compared']:,} compared, seed {figures.seed}"
         "</small></p>",
         _verdict(decision) if decision is not None else "",
-        "<h2>Figures</h2>", _table(figures),
+        "<h2>Figures</h2>",
+        _table(figures),
         "<p><small>The floor is what real rows score that the model never saw: "
         "no honest table does better but by luck.</small></p>",
         _image(plots.floor_png(figures), "Each figure beside its floor"),
         "<h2>Columns</h2><p><small>Percent of rows; the title gives the shape error.</small></p>",
-        _image(plots.columns_png(train, synthetic, schema, dict(figures.by_column)), "Each column, real and synthetic"),
-        "<h2>Pairs of columns</h2>", _image(plots.pairs_png(figures), "Error of each pair of columns"),
+        _image(
+            plots.columns_png(train, synthetic, schema, dict(figures.by_column)),
+            "Each column, real and synthetic",
+        ),
+        "<h2>Pairs of columns</h2>",
+        _image(plots.pairs_png(figures), "Error of each pair of columns"),
     ]
     if history:
-        sections += ["<h2>Learning</h2>", _image(plots.learning_png(history), "Losses over seconds of training")]
+        sections += [
+            "<h2>Learning</h2>",
+            _image(plots.learning_png(history), "Losses over seconds of training"),
+        ]
     if facts:
         sections += ["<h2>Lineage and settings</h2>", _facts(facts)]
     return (
@@ -95,7 +109,9 @@ def _table(figures: Figures) -> str:
             f'<tr><td>{name}</td><td class="n">{value:.4g}</td><td class="n">{figures.floor[name]:.4g}</td>'
             f"<td>{unit}</td><td>{better}</td><td>{meaning}</td></tr>"
         )
-    head = "".join(f"<th>{h}</th>" for h in ("figure", "synthetic", "floor", "unit", "better", "what it says"))
+    head = "".join(
+        f"<th>{h}</th>" for h in ("figure", "synthetic", "floor", "unit", "better", "what it says")
+    )
     return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
 
 

@@ -11,8 +11,18 @@ from typing import Any, Self
 from tabdar_pipeline import __version__
 
 LIBRARIES = (
-    "torch", "numpy", "pyarrow", "pandas", "duckdb", "dagster", "pandera", "great-expectations",
-    "onnx", "onnxruntime", "onnxruntime-gpu", "scikit-learn",
+    "torch",
+    "numpy",
+    "pyarrow",
+    "pandas",
+    "duckdb",
+    "dagster",
+    "pandera",
+    "great-expectations",
+    "onnx",
+    "onnxruntime",
+    "onnxruntime-gpu",
+    "scikit-learn",
 )
 
 
@@ -65,7 +75,7 @@ def library_versions() -> dict[str, str]:
     return found
 
 
-def _plain(value: Any) -> Any:  # noqa: ANN401 - JSON is of any type
+def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {str(key): _plain(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):

@@ -17,8 +17,13 @@ _SPREAD = 3.0  # standard errors
 
 # The largest that still means something, by threshold: beyond it nothing is ever refused.
 _MOST = {
-    "shape_error": 100.0, "trend_error": 100.0, "c2st_boosted": 0.5, "utility_gap": 1.0,
-    "dcr_share": 0.5, "copies": 1.0, "off_support": 1.0,
+    "shape_error": 100.0,
+    "trend_error": 100.0,
+    "c2st_boosted": 0.5,
+    "utility_gap": 1.0,
+    "dcr_share": 0.5,
+    "copies": 1.0,
+    "off_support": 1.0,
 }
 
 
@@ -66,8 +71,6 @@ class ReleasePolicy:
             ("off_support", self.off_support, "no value that the source cannot have"),
             ("dcr_share", 0.5 + near, "no memory of single rows"),
         )
-
-
 
 
 def _error(share: float, rows: int) -> float:

@@ -1,17 +1,13 @@
-"""Noise levels of the solver (Karras et al. 2022, eq. 5)."""
+"""Angles of the solver: where between noise and data the network is asked."""
 
-import numpy as np
-from numpy.typing import NDArray
-
-SIGMA_MIN, SIGMA_MAX, RHO = 0.005, 20.0, 7.0  # for data of unit variance
+import math
 
 
-def noise_levels(steps: int) -> NDArray[np.float64]:
-    """sigma_0 > ... > sigma_{steps-1} > sigma_steps = 0.
+def angles(steps: int) -> list[float]:
+    """theta_0 > ... > theta_steps = 0, with noise level sigma = tan(theta); denser near the data.
 
-    >>> [float(round(s, 2)) for s in noise_levels(3)]
-    [20.0, 0.96, 0.0, 0.0]
+    >>> [round(theta, 2) for theta in angles(3)]
+    [1.56, 0.86, 0.3, 0.0]
     """
-    i = np.arange(steps) / max(steps - 1, 1)
-    top, bottom = SIGMA_MAX ** (1 / RHO), SIGMA_MIN ** (1 / RHO)
-    return np.append((top + i * (bottom - top)) ** RHO, 0.0)
+    noise = math.atan(100.0)
+    return [noise, *(math.pi / 2 * (1 - i / steps) ** 1.5 for i in range(1, steps)), 0.0]

@@ -102,7 +102,9 @@ class Contract:
                 raise UsageError(f"{source}: keys must be table and columns, however: {sorted(record)}.")
             pairs = [_entry(name, entry, source) for name, entry in record["columns"].items()]
         except (yaml.YAMLError, AttributeError, TypeError) as error:
-            raise UsageError(f"{source}: a contract must be YAML as `tabdar contract` writes it, however: {error}") from error
+            raise UsageError(
+                f"{source}: a contract must be YAML as `tabdar contract` writes it, however: {error}"
+            ) from error
         schema = TableSchema(record["table"], tuple(column for column, _ in pairs))
         return cls(schema, {column.name: rules for column, rules in pairs})
 
@@ -122,7 +124,9 @@ def _entry(name: str, entry: dict[str, Any], source: str) -> tuple[Column, Rules
         raise UsageError(f"{source}, column {name!r}: keys must be of {sorted(known)}, however: {unknown}.")
     kinds = [str(kind) for kind in Kind]
     if entry.get("kind") not in kinds:
-        raise UsageError(f"{source}, column {name!r}: kind must be of {kinds}, however: {entry.get('kind')!r}.")
+        raise UsageError(
+            f"{source}, column {name!r}: kind must be of {kinds}, however: {entry.get('kind')!r}."
+        )
     rules = {k: v for k, v in entry.items() if k in names}
     if rules.get("allowed") is not None:
         rules["allowed"] = tuple(rules["allowed"])
@@ -214,7 +218,9 @@ def _comparable(contract: Contract, table: pa.Table) -> "pd.DataFrame":
     for i, column in enumerate(contract.schema.columns):
         values = table[column.name]
         if column.kind in (Kind.CATEGORY, Kind.KEY, Kind.TEXT, Kind.CONSTANT):
-            frame[str(i)] = _text(values).to_pandas() if not pa.types.is_binary(values.type) else values.to_pandas()
+            frame[str(i)] = (
+                _text(values).to_pandas() if not pa.types.is_binary(values.type) else values.to_pandas()
+            )
         elif pa.types.is_decimal(values.type):
             frame[str(i)] = as_floats(values).to_pandas()
         else:

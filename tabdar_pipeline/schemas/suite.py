@@ -72,10 +72,15 @@ def run_suite(
     on_rows = [it for i, c in enumerate(contract.schema.columns) for it in _expected(str(i), c, contract)]
     measured = pd.DataFrame({limit.figure: [figures[limit.figure]] for limit in limits})
     on_figures = [
-        ("ExpectColumnValuesToBeBetween", {"column": m.figure, "min_value": m.minimum, "max_value": m.maximum})
+        (
+            "ExpectColumnValuesToBeBetween",
+            {"column": m.figure, "min_value": m.minimum, "max_value": m.maximum},
+        )
         for m in limits
     ]
-    return SuiteResult((*_run("candidate", frame, on_rows, names), *_run("figures", measured, on_figures, {})))
+    return SuiteResult(
+        (*_run("candidate", frame, on_rows, names), *_run("figures", measured, on_figures, {}))
+    )
 
 
 Expected = tuple[str, dict[str, Any]]

@@ -20,13 +20,31 @@ _PATTERNS = {
 }
 
 _SQL = {
-    "bool": "BOOLEAN", "int8": "TINYINT", "int16": "SMALLINT", "int32": "INTEGER",
-    "int64": "BIGINT", "uint8": "UTINYINT", "uint16": "USMALLINT", "uint32": "UINTEGER",
-    "uint64": "UBIGINT", "halffloat": "FLOAT", "float": "FLOAT", "double": "DOUBLE",
-    "string": "VARCHAR", "large_string": "VARCHAR", "string_view": "VARCHAR",
-    "binary": "BLOB", "large_binary": "BLOB", "date32[day]": "DATE", "date64[ms]": "DATE",
-    "timestamp[s]": "TIMESTAMP_S", "timestamp[ms]": "TIMESTAMP_MS", "timestamp[us]": "TIMESTAMP",
-    "timestamp[ns]": "TIMESTAMP_NS", "month_day_nano_interval": "INTERVAL", "null": "INTEGER",
+    "bool": "BOOLEAN",
+    "int8": "TINYINT",
+    "int16": "SMALLINT",
+    "int32": "INTEGER",
+    "int64": "BIGINT",
+    "uint8": "UTINYINT",
+    "uint16": "USMALLINT",
+    "uint32": "UINTEGER",
+    "uint64": "UBIGINT",
+    "halffloat": "FLOAT",
+    "float": "FLOAT",
+    "double": "DOUBLE",
+    "string": "VARCHAR",
+    "large_string": "VARCHAR",
+    "string_view": "VARCHAR",
+    "binary": "BLOB",
+    "large_binary": "BLOB",
+    "date32[day]": "DATE",
+    "date64[ms]": "DATE",
+    "timestamp[s]": "TIMESTAMP_S",
+    "timestamp[ms]": "TIMESTAMP_MS",
+    "timestamp[us]": "TIMESTAMP",
+    "timestamp[ns]": "TIMESTAMP_NS",
+    "month_day_nano_interval": "INTERVAL",
+    "null": "INTEGER",
 }
 
 

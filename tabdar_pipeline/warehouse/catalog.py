@@ -14,8 +14,12 @@ from tabdar_pipeline.warehouse.names import Relation, did_you_mean, identifier, 
 
 # What neither Arrow nor parquet can hold travels as what they can; a release casts it back.
 _CARRIED_AS = {
-    "HUGEINT": "DECIMAL(38,0)", "UHUGEINT": "DECIMAL(38,0)", "BIGNUM": "VARCHAR", "BIT": "VARCHAR",
-    "INTERVAL": "VARCHAR", "TIME WITH TIME ZONE": "VARCHAR",
+    "HUGEINT": "DECIMAL(38,0)",
+    "UHUGEINT": "DECIMAL(38,0)",
+    "BIGNUM": "VARCHAR",
+    "BIT": "VARCHAR",
+    "INTERVAL": "VARCHAR",
+    "TIME WITH TIME ZONE": "VARCHAR",
 }
 
 
@@ -52,10 +56,13 @@ def describe(warehouse: Warehouse, name: str) -> Description:
     """The table's description; SourceError with candidates where there is no such table."""
     with warehouse.connect(read_only=True) as connection, readable(name):
         relation = find_relation(connection, warehouse, name)
-        types = types_of(connection, f"SELECT * FROM {relation.sql}")  # noqa: S608
+        types = types_of(connection, f"SELECT * FROM {relation.sql}")
         return Description(
-            str(relation), types, _keys(connection, relation),
-            _table_comment(connection, relation), _column_comments(connection, relation),
+            str(relation),
+            types,
+            _keys(connection, relation),
+            _table_comment(connection, relation),
+            _column_comments(connection, relation),
         )
 
 
@@ -95,7 +102,7 @@ def select(
 ) -> Selected:
     """The SELECT of a selection; every name in it is checked before any row is read."""
     relation = find_relation(connection, warehouse, name)
-    have = types_of(connection, f"SELECT * FROM {relation.sql}")  # noqa: S608
+    have = types_of(connection, f"SELECT * FROM {relation.sql}")
     types = {column: have[column] for column in _columns(relation, part, list(have))}
     query = carried(relation, types)
     if part.where is not None:
@@ -109,7 +116,7 @@ def select(
 def carried(relation: Relation, types: Mapping[str, str]) -> str:
     """The SELECT of columns in types that Arrow and parquet hold without loss."""
     cells = ", ".join(_carried(column, kind) for column, kind in types.items())
-    return f"SELECT {cells} FROM {relation.sql}"  # noqa: S608
+    return f"SELECT {cells} FROM {relation.sql}"
 
 
 @contextmanager
@@ -118,8 +125,11 @@ def readable(name: str) -> Iterator[None]:
     try:
         yield
     except (
-        duckdb.DataError, duckdb.ProgrammingError, duckdb.NotSupportedError,
-        pa.ArrowInvalid, pa.ArrowNotImplementedError,
+        duckdb.DataError,
+        duckdb.ProgrammingError,
+        duckdb.NotSupportedError,
+        pa.ArrowInvalid,
+        pa.ArrowNotImplementedError,
     ) as error:
         raise SourceError(
             f"table {name!r} must be readable row by row, however: {fact(error)}. Correct the view "
@@ -149,8 +159,8 @@ def _refuse_filter(connection: Connection, relation: Relation, where: str) -> No
     """Refuse what is not one boolean expression over this table, before it runs."""
     try:
         duckdb.SQLExpression(where)  # one expression: no statement, no ';', no loose parenthesis
-        types = types_of(connection, f"SELECT (\n{where}\n) FROM {relation.sql}")  # noqa: S608
-        connection.execute(f"EXPLAIN SELECT 1 FROM {relation.sql} WHERE (\n{where}\n)").fetchall()  # noqa: S608
+        types = types_of(connection, f"SELECT (\n{where}\n) FROM {relation.sql}")
+        connection.execute(f"EXPLAIN SELECT 1 FROM {relation.sql} WHERE (\n{where}\n)").fetchall()
     except duckdb.Error as error:
         raise UsageError(
             f"a filter of {str(relation)!r} must be one SQL expression over its columns, "

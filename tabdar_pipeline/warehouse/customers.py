@@ -167,8 +167,10 @@ def _purchases(plan: Whole, rng: np.random.Generator) -> dict[str, NDArray[np.ge
     reduced = np.rint(rng.beta(2, 5, rows) * 20) / 20
     discount = np.where(rng.random(rows) < FULL_PRICE[plan], 0.0, reduced)
     return {
-        "orders": orders.astype(np.int32), "spend": spend,
-        "average_order": np.round(average, 2), "discount": discount,
+        "orders": orders.astype(np.int32),
+        "spend": spend,
+        "average_order": np.round(average, 2),
+        "discount": discount,
     }
 
 

@@ -61,7 +61,7 @@ def _fill(path: Path, rows: int, seed: int) -> None:
             connection.execute(f"CREATE SCHEMA {identifier(table.schema)}")
             connection.execute(f"CREATE TABLE {table.sql} ({columns})")
             connection.register("made_up", customers(rows, seed))
-            connection.execute(f"INSERT INTO {table.sql} BY NAME SELECT * FROM made_up")  # noqa: S608
+            connection.execute(f"INSERT INTO {table.sql} BY NAME SELECT * FROM made_up")
             connection.execute(f"COMMENT ON TABLE {table.sql} IS {literal(_about(rows, seed))}")
             for name, (_, about) in _COLUMNS.items():
                 text = literal(f"{about}. Made up.")

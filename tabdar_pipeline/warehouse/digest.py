@@ -12,8 +12,7 @@ _BATCH = 100_000  # rows
 def row_hash(columns: Sequence[str]) -> str:
     """SQL for the SHA-256 of one row: each value as text behind its length, so no two rows share one."""
     cells = (
-        f"CASE WHEN {name} IS NULL THEN 'N' "
-        f"ELSE length({name}::VARCHAR) || ':' || {name}::VARCHAR END"
+        f"CASE WHEN {name} IS NULL THEN 'N' ELSE length({name}::VARCHAR) || ':' || {name}::VARCHAR END"
         for name in map(identifier, columns)
     )
     return f"sha256({' || '.join(cells)})"
@@ -22,7 +21,7 @@ def row_hash(columns: Sequence[str]) -> str:
 def rows_hash(connection: Connection, query: str) -> str:
     """SHA-256 over the sorted hashes of a query's rows; DuckDB sorts, on disk where memory ends."""
     columns = [row[0] for row in connection.execute(f"DESCRIBE {query}").fetchall()]
-    hashes = f"SELECT {row_hash(columns)} AS hash FROM ({query}) ORDER BY hash"  # noqa: S608
+    hashes = f"SELECT {row_hash(columns)} AS hash FROM ({query}) ORDER BY hash"
     total = hashlib.sha256()
     with connection.sql(hashes).to_arrow_reader(_BATCH) as reader:
         for batch in reader:
@@ -38,10 +37,10 @@ def ordered_by_content(query: str, columns: Sequence[str], limit: int | None = N
     """
     once, twin = _free_names(columns)
     names = ", ".join(map(identifier, columns))
-    hashed = f"SELECT {names}, {row_hash(columns)} AS {once} FROM ({query})"  # noqa: S608
-    counted = f"SELECT *, row_number() OVER (PARTITION BY {once}) AS {twin} FROM ({hashed})"  # noqa: S608
+    hashed = f"SELECT {names}, {row_hash(columns)} AS {once} FROM ({query})"
+    counted = f"SELECT *, row_number() OVER (PARTITION BY {once}) AS {twin} FROM ({hashed})"
     cap = "" if limit is None else f" LIMIT {int(limit)}"
-    return f"SELECT {names} FROM ({counted}) ORDER BY sha256({once} || '/' || {twin}){cap}"  # noqa: S608
+    return f"SELECT {names} FROM ({counted}) ORDER BY sha256({once} || '/' || {twin}){cap}"
 
 
 def _free_names(columns: Sequence[str]) -> tuple[str, str]:

@@ -95,6 +95,6 @@ def _from_parquet(path: Path) -> pa.Table:
 
 def _from_csv(path: Path) -> tuple[pa.Table, dict[str, str]]:
     with in_memory() as connection:
-        query = f"SELECT * FROM read_csv({_exactly(path)}, sample_size = -1, hive_partitioning = false)"  # noqa: S608
+        query = f"SELECT * FROM read_csv({_exactly(path)}, sample_size = -1, hive_partitioning = false)"
         types = {row[0]: row[1] for row in connection.execute(f"DESCRIBE {query}").fetchall()}
         return connection.sql(query).to_arrow_table(), types

@@ -139,14 +139,25 @@ def _published(
     count = _fill(connection, target, table, rows, types)
     created = datetime.now(UTC)
     release = Release(
-        str(target), number, str(table), created, count,
-        rows_hash(connection, f"SELECT * FROM {table.sql}"),  # noqa: S608
-        served=True, manifest={}, manifest_hash="",
+        str(target),
+        number,
+        str(table),
+        created,
+        count,
+        rows_hash(connection, f"SELECT * FROM {table.sql}"),
+        served=True,
+        manifest={},
+        manifest_hash="",
         copy=None if folder is None else copy_path(folder, target, number),
     )
     stamped = {
-        **manifest, "target": release.target, "number": number, "relation": release.relation,
-        "created": created.isoformat(), "rows": count, "rows_hash": release.rows_hash,
+        **manifest,
+        "target": release.target,
+        "number": number,
+        "relation": release.relation,
+        "created": created.isoformat(),
+        "rows": count,
+        "rows_hash": release.rows_hash,
     }
     return replace(release, manifest=stamped, manifest_hash=text_hash(manifest_text(stamped)))
 
@@ -162,7 +173,7 @@ def _create(connection: Connection, target: Relation, table: Relation, types: Ma
             f"table {str(table)!r} must not be there before it is released, however: {fact(error)}. "
             "Rename that table, or choose another target."
         ) from error
-    made = types_of(connection, f"SELECT * FROM {table.sql}")  # noqa: S608
+    made = types_of(connection, f"SELECT * FROM {table.sql}")
     if list(made.items()) != list(types.items()):
         differing = tuple(
             f"column {name!r} must be {kind}, however it would be {made.get(name)}"
@@ -180,9 +191,9 @@ def _fill(
         if isinstance(rows, pa.Table):
             connection.register(_ROWS, rows)
         query = identifier(_ROWS) if isinstance(rows, pa.Table) else parquet_rows(rows)
-        _refuse_other_columns(target, types, types_of(connection, f"SELECT * FROM {query}"))  # noqa: S608
+        _refuse_other_columns(target, types, types_of(connection, f"SELECT * FROM {query}"))
         cells = ", ".join(f"CAST({identifier(name)} AS {kind})" for name, kind in types.items())
-        inserted = connection.execute(f"INSERT INTO {table.sql} SELECT {cells} FROM {query}").fetchall()  # noqa: S608
+        inserted = connection.execute(f"INSERT INTO {table.sql} SELECT {cells} FROM {query}").fetchall()
     except (duckdb.DataError, duckdb.ProgrammingError, duckdb.IntegrityError) as error:
         reason = f"the rows do not fit the source's types: {fact(error)}"
         raise ReleaseRefused(str(target), (reason,)) from error

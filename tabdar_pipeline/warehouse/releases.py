@@ -97,7 +97,7 @@ def recorded(connection: Connection, target: str | None = None) -> list[Release]
     """The releases of all targets or of one, newest first, over an open connection."""
     if not _is_there(connection):
         return []
-    query = f"SELECT {_COLUMNS} FROM tabdar.releases ORDER BY target, number DESC"  # noqa: S608
+    query = f"SELECT {_COLUMNS} FROM tabdar.releases ORDER BY target, number DESC"
     found = [_release(row) for row in connection.execute(query).fetchall()]
     if target is None:
         return found
@@ -111,10 +111,16 @@ def record(connection: Connection, release: Release, manifest: str) -> None:
         connection.execute(_TABLE)
         connection.execute(_COMMENT)
     connection.execute(
-        f"INSERT INTO tabdar.releases ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, false, ?, ?, ?)",  # noqa: S608
+        f"INSERT INTO tabdar.releases ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, false, ?, ?, ?)",
         [
-            release.target, release.number, release.relation, release.created.replace(tzinfo=None),
-            release.row_count, release.rows_hash, manifest, release.manifest_hash,
+            release.target,
+            release.number,
+            release.relation,
+            release.created.replace(tzinfo=None),
+            release.row_count,
+            release.rows_hash,
+            manifest,
+            release.manifest_hash,
             None if release.copy is None else str(release.copy),
         ],
     )
@@ -127,7 +133,7 @@ def serve(connection: Connection, release: Release) -> None:
         "UPDATE tabdar.releases SET served = (number = ?) WHERE target = ?", [release.number, release.target]
     )
     view, table = Relation.parse(release.target).sql, Relation.parse(release.relation).sql
-    connection.execute(f"CREATE OR REPLACE VIEW {view} AS SELECT * FROM {table}")  # noqa: S608
+    connection.execute(f"CREATE OR REPLACE VIEW {view} AS SELECT * FROM {table}")
     about = f"Synthetic: serves release {release.number}, table {release.relation}. See tabdar.releases."
     connection.execute(f"COMMENT ON VIEW {view} IS {literal(about)}")
 
@@ -164,8 +170,16 @@ def _is_there(connection: Connection) -> bool:
 def _release(row: tuple[Any, ...]) -> Release:
     target, number, relation, created, rows, rows_sha, served, manifest, manifest_sha, copy = row
     return Release(
-        target, number, relation, created.replace(tzinfo=UTC), rows, rows_sha, served,
-        json.loads(manifest), manifest_sha, None if copy is None else Path(copy),
+        target,
+        number,
+        relation,
+        created.replace(tzinfo=UTC),
+        rows,
+        rows_sha,
+        served,
+        json.loads(manifest),
+        manifest_sha,
+        None if copy is None else Path(copy),
     )
 
 
@@ -182,7 +196,7 @@ def _one(found: list[Release], target: str, number: int | None) -> Release:
 
 def _table_problem(connection: Connection, release: Release) -> str | None:
     try:
-        query = f"SELECT * FROM {Relation.parse(release.relation).sql}"  # noqa: S608
+        query = f"SELECT * FROM {Relation.parse(release.relation).sql}"
         found = rows_hash(connection, query)
     except duckdb.Error as error:
         return f"table {release.relation!r} cannot be read: {fact(error)}"
@@ -207,7 +221,7 @@ def _copy_problem(release: Release) -> str | None:
         return None
     try:
         with in_memory() as connection:
-            found = rows_hash(connection, f"SELECT * FROM {parquet_rows(release.copy)}")  # noqa: S608
+            found = rows_hash(connection, f"SELECT * FROM {parquet_rows(release.copy)}")
     except duckdb.Error as error:
         return f"copy {str(release.copy)!r} cannot be read: {fact(error)}"
     return None if found == release.rows_hash else f"copy {str(release.copy)!r} has other rows than the table"

@@ -28,9 +28,7 @@ class Snapshot:
     sql_types: dict[str, str] = field(default_factory=dict)
 
 
-def snapshot(
-    warehouse: Warehouse, name: str, folder: Path, selection: Selection | None = None
-) -> Snapshot:
+def snapshot(warehouse: Warehouse, name: str, folder: Path, selection: Selection | None = None) -> Snapshot:
     """Write the rows to `folder/<data version>.parquet`, whole or not at all.
 
     Their values alone decide the order of the rows and which of them a cap keeps, so equal data
@@ -44,7 +42,7 @@ def snapshot(
                 rows = write_query(connection, selected.query, partial)
             _refuse_few(str(selected.relation), rows)
             with in_memory() as connection:
-                hashed = rows_hash(connection, f"SELECT * FROM {parquet_rows(partial)}")  # noqa: S608
+                hashed = rows_hash(connection, f"SELECT * FROM {parquet_rows(partial)}")
             version = _version(selected.sql_types, hashed)
             path = partial.replace(folder / f"{version[:16]}.parquet")
         except OSError as error:

@@ -1,0 +1,40 @@
+# make demo   the main job on the embedded warehouse
+# make test   all tests
+# Both make their own environment in .venv, from constraints.txt: the set that was tested.
+
+PYTHON := $(shell for p in python3.11 python3.12 python3.13; do $$p -c 1 2>/dev/null && echo $$p && break; done)
+RUNTIME := $(shell nvidia-smi -L >/dev/null 2>&1 && echo gpu || echo cpu)
+BIN := .venv/bin
+PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.PHONY: demo test check docs clean
+.DELETE_ON_ERROR:
+
+.venv/base: pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { echo "Python 3.11, 3.12 or 3.13 is needed: install one."; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(PIP) torch
+	$(PIP) --editable '.[$(RUNTIME),train,eval,dagster]'
+	@touch $@
+
+.venv/dev: .venv/base
+	$(PIP) --editable '.[$(RUNTIME),train,eval,dagster,dev]'
+	@touch $@
+
+demo: .venv/base
+	$(BIN)/tabdar demo
+
+test: .venv/dev
+	$(BIN)/python -m pytest
+
+check: .venv/dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+docs: .venv/dev
+	$(BIN)/python docs/yaml_reference.py
+
+clean:
+	rm -rf .venv .tabdar .dagster build dist *.egg-info
