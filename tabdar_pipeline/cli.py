@@ -212,7 +212,15 @@ def evaluate(
             f"all three tables must have the columns {missing}, however one lacks them. Compare like with like."
         )
     with _bar("measuring") as tell:
-        found = measured.evaluate(*tables, schema, target=target, seed=seed, progress=lambda n, x: tell(x, n))
+        found = measured.evaluate(
+            tables[0],
+            tables[1],
+            tables[2],
+            schema,
+            target=target,
+            seed=seed,
+            progress=lambda n, x: tell(x, n),
+        )
     if html is not None:
         html.write_text(
             report.html(found, tables[0], tables[2], schema, title=synthetic.stem), encoding="utf-8"
@@ -271,7 +279,7 @@ def demo(
     from tabdar_pipeline.demo import run_demo
 
     with _bar("demo") as tell:
-        result = run_demo(folder.resolve(), seconds, lambda share, text: tell(share, text))
+        result = run_demo(folder.resolve(), seconds, tell)
     typer.echo(result.summary())
     if not result.succeeded:
         raise typer.Exit(1)

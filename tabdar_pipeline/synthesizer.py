@@ -121,9 +121,10 @@ class TabDAR:
     ) -> Self:
         from tabdar_pipeline.model import resume as kept
         from tabdar_pipeline.model import training
+        from tabdar_pipeline.model.config import TrainConfig
 
         hardware = _hardware(settings)
-        config = training.TrainConfig(batch=_batch(len(encoded), hardware.device.type))
+        config = TrainConfig(batch=_batch(len(encoded), hardware.device.type))
         learner = _learner(codec, settings, hardware, config)
         key = _key(encoded, settings)
         if resume is not None:
@@ -331,7 +332,7 @@ def _cpu_bf16() -> bool:
     """Whether the CPU multiplies bfloat16 in hardware."""
     import torch
 
-    capabilities = getattr(torch.cpu, "get_capabilities", dict)()
+    capabilities: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 
 
@@ -347,7 +348,7 @@ def _learner(codec: TableCodec, settings: FitSettings, hardware: _Hardware, conf
         preset = "large" if hardware.device.type == "cuda" else "small"
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
-        network = Network(column_specs(codec), ModelConfig(**_SIZES[preset]))  # type: ignore[arg-type]
+        network = Network(column_specs(codec), ModelConfig(**_SIZES[preset]))
     return learner(network.to(hardware.device), config, settings.seed)
 
 

@@ -6,10 +6,11 @@ from typing import Literal
 import dagster as dg
 from pydantic import Field
 
+from tabdar_pipeline.synthesizer import FitSettings
 from tabdar_pipeline.warehouse.duckdb import Warehouse
 
 
-class WarehouseResource(dg.ConfigurableResource):
+class WarehouseResource(dg.ConfigurableResource[None]):
     """Opens DuckDB files for seconds at a time, waiting where another process holds them."""
 
     wait_s: float = Field(default=60.0, gt=0, description="Seconds to wait for a locked database.")
@@ -19,7 +20,7 @@ class WarehouseResource(dg.ConfigurableResource):
         return Warehouse(path, self.wait_s)
 
 
-class ComputeResource(dg.ConfigurableResource):
+class ComputeResource(dg.ConfigurableResource[None]):
     """Where models are trained and sampled, unless a table says otherwise."""
 
     device: Literal["auto", "cpu", "cuda"] = Field(
@@ -29,3 +30,7 @@ class ComputeResource(dg.ConfigurableResource):
     precision: Literal["auto", "fp32", "bf16"] = Field(
         default="auto", description="auto: bfloat16 where the hardware multiplies it."
     )
+
+    def settings(self) -> FitSettings:
+        """As the library knows them."""
+        return FitSettings(device=self.device, threads=self.threads, precision=self.precision)

@@ -19,6 +19,7 @@ from tabdar_pipeline.release.manifest import Manifest, library_versions
 from tabdar_pipeline.schemas.contract import Contract
 from tabdar_pipeline.schemas.infer import infer_schema
 from tabdar_pipeline.schemas.suite import SuiteResult, run_suite
+from tabdar_pipeline.synthesizer import FitSettings
 from tabdar_pipeline.warehouse.duckdb import Warehouse
 from tabdar_pipeline.warehouse.publish import Release, publish
 from tabdar_pipeline.warehouse.snapshot import Snapshot, snapshot
@@ -220,15 +221,13 @@ def _facts(plan: Plan, taken: Snapshot, contract: Contract, model: "TabDAR") -> 
     }
 
 
-def with_compute(plan: Plan, *, device: str, threads: int | None, precision: str) -> Plan:
+def with_compute(plan: Plan, compute: FitSettings) -> Plan:
     """The plan with what the compute resource says, where the table says nothing of its own."""
     fit = plan.fit
-    return replace(
-        plan,
-        fit=replace(
-            fit,
-            device=device if fit.device == "auto" else fit.device,
-            threads=fit.threads or threads,
-            precision=precision if fit.precision == "auto" else fit.precision,
-        ),
+    ready = replace(
+        fit,
+        device=compute.device if fit.device == "auto" else fit.device,
+        precision=compute.precision if fit.precision == "auto" else fit.precision,
+        threads=fit.threads or compute.threads,
     )
+    return replace(plan, fit=ready)

@@ -9,6 +9,7 @@ from tabdar_pipeline import __version__
 from tabdar_pipeline.assets import metadata, steps
 from tabdar_pipeline.assets.plan import Plan
 from tabdar_pipeline.assets.resources import ComputeResource, WarehouseResource
+from tabdar_pipeline.schemas.contract import Contract
 from tabdar_pipeline.warehouse.names import Relation
 
 GPU_TAGS = {
@@ -110,7 +111,7 @@ def _snapshot(plan: Plan, asset: dg.AssetSpec) -> dg.AssetsDefinition:
     @dg.multi_asset(name=_op(asset), specs=[asset], check_specs=[check], pool="duckdb")
     def snapshot(
         context: dg.AssetExecutionContext, warehouse: WarehouseResource
-    ) -> Iterator[dg.MaterializeResult]:
+    ) -> Iterator[dg.MaterializeResult[None]]:
         checked = steps.take_snapshot(plan, warehouse.at(plan.database))
         taken, schema = checked.snapshot, checked.contract.schema
         context.log.info(f"{taken.rows:,} rows, data version {taken.data_version[:12]}")
@@ -147,12 +148,10 @@ def _model(plan: Plan, asset: dg.AssetSpec) -> dg.AssetsDefinition:
         op_tags=gpu,
         retry_policy=dg.RetryPolicy(max_retries=1, delay=5),
     )
-    def model(context: dg.AssetExecutionContext, compute: ComputeResource) -> dg.MaterializeResult:
+    def model(context: dg.AssetExecutionContext, compute: ComputeResource) -> dg.MaterializeResult[None]:
         from tabdar_pipeline.quality.plots import learning_png
 
-        ready = steps.with_compute(
-            plan, device=compute.device, threads=compute.threads, precision=compute.precision
-        )
+        ready = steps.with_compute(plan, compute.settings())
         fitted = steps.fit_model(
             ready,
             lambda r: context.log.info(
@@ -185,7 +184,7 @@ def _onnx(plan: Plan, asset: dg.AssetSpec) -> dg.AssetsDefinition:
     )
 
     @dg.multi_asset(name=_op(asset), specs=[asset], check_specs=[check])
-    def onnx(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
+    def onnx() -> dg.MaterializeResult[None]:
         from tabdar_pipeline.errors import ParityError
 
         try:
@@ -213,10 +212,8 @@ def _onnx(plan: Plan, asset: dg.AssetSpec) -> dg.AssetsDefinition:
 
 def _candidate(plan: Plan, asset: dg.AssetSpec) -> dg.AssetsDefinition:
     @dg.multi_asset(name=_op(asset), specs=[asset])
-    def candidate(context: dg.AssetExecutionContext, compute: ComputeResource) -> dg.MaterializeResult:
-        ready = steps.with_compute(
-            plan, device=compute.device, threads=compute.threads, precision=compute.precision
-        )
+    def candidate(context: dg.AssetExecutionContext, compute: ComputeResource) -> dg.MaterializeResult[None]:
+        ready = steps.with_compute(plan, compute.settings())
         told = [0]
 
         def tell(done: int, rows: int) -> None:
@@ -245,12 +242,12 @@ def _report(plan: Plan, asset: dg.AssetSpec) -> dg.AssetsDefinition:
     )
 
     @dg.multi_asset(name=_op(asset), specs=[asset], check_specs=[check])
-    def report(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
+    def report(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
         from tabdar_pipeline.quality import plots
 
         judged = steps.judge_candidate(plan, lambda name, _share: context.log.info(f"measuring {name}"))
         figures, parts = judged.figures, steps.held_out(plan)
-        schema = steps.Contract.read(plan.home / steps.CONTRACT).schema
+        schema = Contract.read(plan.home / steps.CONTRACT).schema
         columns = plots.columns_png(parts.train, steps.candidate(plan), schema, dict(figures.by_column))
         return dg.MaterializeResult(
             asset_key=asset.key,
@@ -281,9 +278,11 @@ def _report(plan: Plan, asset: dg.AssetSpec) -> dg.AssetsDefinition:
 
 def _release(plan: Plan, asset: dg.AssetSpec) -> dg.AssetsDefinition:
     @dg.multi_asset(name=_op(asset), specs=[asset], pool="duckdb")
-    def release(context: dg.AssetExecutionContext, warehouse: WarehouseResource) -> dg.MaterializeResult:
+    def release(
+        context: dg.AssetExecutionContext, warehouse: WarehouseResource
+    ) -> dg.MaterializeResult[None]:
         published = steps.publish_release(plan, warehouse.at(plan.database))
-        schema = steps.Contract.read(plan.home / steps.CONTRACT).schema
+        schema = Contract.read(plan.home / steps.CONTRACT).schema
         context.log.info(f"published {published.identifier} as {published.relation}")
         return dg.MaterializeResult(
             data_version=dg.DataVersion(published.rows_hash),

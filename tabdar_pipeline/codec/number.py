@@ -176,8 +176,7 @@ def _atoms(counts: Codes, settings: NumberSettings) -> NDArray[np.bool_]:
     """Which distinct values are atoms."""
     few = len(counts) <= settings.atoms
     least = settings.shared if few else max(settings.shared, settings.atom_share * counts.sum())
-    atom = counts >= least
-    return atom
+    return counts >= least
 
 
 def _intervals(

@@ -61,15 +61,16 @@ class TableCodec:
     @classmethod
     def fit(cls, table: pa.Table, schema: TableSchema, settings: NumberSettings) -> Self:
         """Learn one codec for each modelled column."""
-        codecs, rare = [], {}
+        codecs: list[ColumnCodec] = []
+        rare: dict[str, int] = {}
         for column in schema.modelled:
             values = combined(table, column)
             if column.kind is Kind.CATEGORY:
-                codec: ColumnCodec = CategoryCodec.fit(values, settings.shared)
-                rare[column.name] = int((codec.encode(values) < 0).sum())
+                category = CategoryCodec.fit(values, settings.shared)
+                rare[column.name] = int((category.encode(values) < 0).sum())
+                codecs.append(category)
             else:
-                codec = NumberCodec.fit(values, settings)
-            codecs.append(codec)
+                codecs.append(NumberCodec.fit(values, settings))
         made = {c.name: _made(c, combined(table, c)) for c in schema.columns if not c.modelled}
         return cls(tuple(codecs), made, {name: n for name, n in rare.items() if n})
 
@@ -127,11 +128,21 @@ class TableCodec:
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> Self:
         """The codec that `to_json` wrote."""
-        readers = {"number": NumberCodec.from_json, "category": CategoryCodec.from_json}
-        columns = tuple(readers[column["codec"]](column) for column in record["columns"])
-        makers = {"identifier": IdentifierCodec.from_json, "constant": ConstantCodec.from_json}
-        made = {name: makers[c["codec"]](c) for name, c in record["made"].items()}
+        columns = tuple(_modelled_from_json(column) for column in record["columns"])
+        made = {name: _made_from_json(codec) for name, codec in record["made"].items()}
         return cls(columns, made, record["rare"])
+
+
+def _modelled_from_json(record: Mapping[str, Any]) -> ColumnCodec:
+    if record["codec"] == "number":
+        return NumberCodec.from_json(record)
+    return CategoryCodec.from_json(record)
+
+
+def _made_from_json(record: Mapping[str, Any]) -> IdentifierCodec | ConstantCodec:
+    if record["codec"] == "identifier":
+        return IdentifierCodec.from_json(record)
+    return ConstantCodec.from_json(record)
 
 
 def _made(column: Column, values: pa.Array) -> IdentifierCodec | ConstantCodec:

@@ -3,6 +3,8 @@
 B rows, N tokens, T visible tokens, H heads, E width.
 """
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -61,6 +63,14 @@ class Block(nn.Module):
         return x + self.mlp(x)
 
 
+class Blocks(nn.ModuleList):
+    """A list of blocks, and known to be one."""
+
+    def __iter__(self) -> Iterator[Block]:  # type: ignore[override]
+        """Block by block."""
+        return super().__iter__()
+
+
 class Backbone(nn.Module):
     """Encoder over register and visible columns; decoder from queries to what they may see."""
 
@@ -68,8 +78,8 @@ class Backbone(nn.Module):
         super().__init__()
         self.register = nn.Parameter(torch.randn(1, 1, config.width) * 0.02)
         self.query = nn.Parameter(torch.randn(columns, config.width) * 0.5)
-        self.encoder = nn.ModuleList(Block(config) for _ in range(config.layers))
-        self.decoder = nn.ModuleList(Block(config) for _ in range(config.decoder_layers))
+        self.encoder = Blocks(Block(config) for _ in range(config.layers))
+        self.decoder = Blocks(Block(config) for _ in range(config.decoder_layers))
         self.norm_memory = nn.LayerNorm(config.width)
         self.norm_out = nn.LayerNorm(config.width)
 

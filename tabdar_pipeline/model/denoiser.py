@@ -17,9 +17,10 @@ class DenoiserBlock(nn.Module):
         self.norm = nn.LayerNorm(width, elementwise_affine=False)
         self.modulate = nn.Linear(condition, 2 * width)
         self.noise = nn.Linear(width, 2 * width)
-        self.mlp = nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width))
-        nn.init.zeros_(self.mlp[2].weight)
-        nn.init.zeros_(self.mlp[2].bias)
+        last = nn.Linear(2 * width, width)
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
+        self.mlp = nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), last)
 
     def forward(self, x: Tensor, condition: Tensor, noise: Tensor) -> Tensor:
         """X (M, S, D), condition (M, 1, 2 D) already modulated, noise (M, S, D)."""
@@ -46,7 +47,7 @@ class Denoiser(nn.Module):
     def condition(self, z: Tensor, flat: Tensor) -> list[Tensor]:
         """What the blocks need of z (M, E) and of the flat code (M,): computed once per cell."""
         cell = nn.functional.silu(z + self.code(flat))
-        return [block.modulate(cell)[:, None] for block in self.blocks]
+        return [block.get_submodule("modulate")(cell)[:, None] for block in self.blocks]
 
     def forward(self, x: Tensor, noise: Tensor, condition: list[Tensor]) -> Tensor:
         """Scaled scalars x (M, S), c_noise (M, S) -> F (M, S)."""

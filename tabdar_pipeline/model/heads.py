@@ -33,7 +33,7 @@ class CategoricalHeads(nn.Module):
         """Conditions (B, C, E), true codes (B, C) -> cross-entropy (B, C)."""
         loss = torch.zeros(codes.shape, device=z.device)
         for bucket in self.buckets:
-            loss[:, bucket.columns] = bucket(z, codes, self.weight, self.bias)
+            loss[:, bucket.get_buffer("columns")] = bucket(z, codes, self.weight, self.bias)
         return loss
 
 

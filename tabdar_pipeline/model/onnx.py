@@ -116,6 +116,7 @@ def _write(
             opset_version=OPSET,
             verbose=False,
         )
+        assert program is not None
         program.save(path, external_data=False)
 
 
@@ -133,7 +134,7 @@ def _difference(module: nn.Module, example: Mapping[str, Any], path: Path) -> fl
 
 def _flat(example: Mapping[str, Any]) -> dict[str, Tensor]:
     """Lists spread out: past becomes past_0, past_1, ..."""
-    flat = {}
+    flat: dict[str, Tensor] = {}
     for name, value in example.items():
         flat |= {f"{name}_{i}": v for i, v in enumerate(value)} if isinstance(value, list) else {name: value}
     return flat

@@ -67,7 +67,7 @@ class BackboneStep(nn.Module):
         past: list[Tensor],
     ) -> Answer:
         """Columns (N,), codes and values (B, N), hidden (N, N), target (1,), levels (K,)."""
-        memory = [Past(*past[i : i + 2], past_hidden) for i in range(0, len(past), 2)]
+        memory = [Past(past[i], past[i + 1], past_hidden) for i in range(0, len(past), 2)]
         x = self.embedding(columns, codes, values)
         query = self.backbone.query[target].expand(len(codes), -1, -1)
         fresh = []
@@ -83,12 +83,13 @@ class BackboneStep(nn.Module):
             query = query + self._attend(i, block.attention, block.norm(query), memory[i], fresh[i], seen)
             query = query + block.mlp(query)
         z = self.backbone.norm_out(query)[:, 0]
-        split = [block.attention.split(part) for block, f in self._with(fresh) for part in f.chunk(2, -1)]
-        return Answer(z, self.heads.logits(z, levels), torch.stack(split))
-
-    def _with(self, fresh: list[Tensor]) -> list[tuple[nn.Module, Tensor]]:
         blocks = [*self.backbone.encoder, *self.backbone.decoder]
-        return list(zip(blocks, fresh, strict=True))
+        split = [
+            block.attention.split(part)
+            for block, kept in zip(blocks, fresh, strict=True)
+            for part in kept.chunk(2, -1)
+        ]
+        return Answer(z, self.heads.logits(z, levels), torch.stack(split))
 
     def _attend(
         self, i: int, attention: Attention, x: Tensor, past: Past, fresh: Tensor, hidden: Tensor

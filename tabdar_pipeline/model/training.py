@@ -14,8 +14,9 @@ import torch
 from torch import Tensor
 
 from tabdar_pipeline.errors import TrainingError
-from tabdar_pipeline.model.config import Reveal, TrainConfig
+from tabdar_pipeline.model.config import TrainConfig
 from tabdar_pipeline.model.tabdar import Batch, Loss, TabDAR
+from tabdar_pipeline.sampling.engine import Reveal
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,8 +124,8 @@ def batch(rows: Rows, config: TrainConfig, rng: torch.Generator) -> Batch:
 
 def noise(shape: tuple[int, ...], config: TrainConfig, rng: torch.Generator) -> tuple[Tensor, Tensor]:
     """log-normal noise levels and unit noise."""
-    draw = lambda: torch.randn(shape, generator=rng, device=rng.device)  # noqa: E731
-    return torch.exp(config.noise_mean + config.noise_std * draw()), draw()
+    level, unit = (torch.randn(shape, generator=rng, device=rng.device) for _ in range(2))
+    return torch.exp(config.noise_mean + config.noise_std * level), unit
 
 
 def learner(model: TabDAR, config: TrainConfig, seed: int) -> Learner:

@@ -1,4 +1,4 @@
-"""Classifier two-sample tests: can a classifier tell synthetic rows from real ones?"""
+"""Classifier two-sample tests: whether a classifier can tell synthetic rows from real ones."""
 
 from typing import Any
 

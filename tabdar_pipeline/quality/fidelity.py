@@ -32,8 +32,8 @@ def jensen_shannon(real: Plain, other: Plain) -> float:
             np.histogram(np.clip(t.numbers[:, p], edges[0], edges[-1]), edges)[0] / len(t)
             for t in (real, other)
         ]
-        distances.append(jensenshannon(*shares))
-    distances += [jensenshannon(_shares(real, q), _shares(other, q)) for q in range(len(real.levels))]
+        distances.append(float(jensenshannon(shares[0], shares[1])))
+    distances += [float(jensenshannon(_shares(real, q), _shares(other, q))) for q in range(len(real.levels))]
     return float(np.nanmean(distances))
 
 

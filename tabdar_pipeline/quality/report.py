@@ -37,6 +37,11 @@ td.n{text-align:right;font-variant-numeric:tabular-nums}th{font-weight:600;font-
 """
 
 
+_FLOOR = (
+    "The floor is what real rows score that the model never saw: no honest table does better but by luck."
+)
+
+
 class Verdict(Protocol):
     """What a decision says: quality does not know where it comes from."""
 
@@ -63,14 +68,11 @@ def html(
     """The page; it asks the network for nothing."""
     sections = [
         f"<h1>{escape(title)}</h1>",
-        f"<p><small>{figures.rows['train']:,} training rows, {figures.rows['holdout']:,} held out, "
-        f"{figures.rows['synthetic']:,} synthetic; {figures.rows['compared']:,} compared, seed {figures.seed}"
-        "</small></p>",
+        f"<p><small>{_sizes(figures)}</small></p>",
         _verdict(decision) if decision is not None else "",
         "<h2>Figures</h2>",
         _table(figures),
-        "<p><small>The floor is what real rows score that the model never saw: "
-        "no honest table does better but by luck.</small></p>",
+        f"<p><small>{_FLOOR}</small></p>",
         _image(plots.floor_png(figures), "Each figure beside its floor"),
         "<h2>Columns</h2><p><small>Percent of rows; the title gives the shape error.</small></p>",
         _image(
@@ -91,6 +93,14 @@ def html(
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
         '<meta name="viewport" content="width=device-width"><link rel="icon" href="data:,">'
         f"<style>{_STYLE}</style></head><body>{''.join(sections)}</body></html>"
+    )
+
+
+def _sizes(figures: Figures) -> str:
+    rows = figures.rows
+    return (
+        f"{rows['train']:,} training rows, {rows['holdout']:,} held out, {rows['synthetic']:,} synthetic; "
+        f"{rows['compared']:,} compared, seed {figures.seed}"
     )
 
 

@@ -1,4 +1,4 @@
-"""Train on synthetic, test on real: is the table fit for the work it replaces?"""
+"""Train on synthetic, test on real: whether the table is fit for the work it replaces."""
 
 import numpy as np
 

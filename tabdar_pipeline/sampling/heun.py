@@ -7,13 +7,14 @@ straight, and few steps are exact.
 """
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any
 
 
 def heun(network: Callable[[Any, float], Any], noise: Any, thetas: Sequence[float]) -> Any:
     """Carry unit noise to a sample; `network(x, theta)` is F. Arrays of numpy or torch alike."""
     x = noise
-    for theta, following in zip(thetas[:-1], thetas[1:], strict=True):
+    for theta, following in pairwise(thetas):
         slope = -network(x, theta)
         ahead = x + (following - theta) * slope
         if following > 0:

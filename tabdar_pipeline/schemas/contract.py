@@ -239,5 +239,5 @@ def _violations(cases: "pd.DataFrame", names: tuple[str, ...]) -> tuple[Violatio
     found = []
     for (column, check), rows in cases.groupby(["column", "check"], sort=False):
         examples = tuple(str(v) for v in rows["failure_case"].drop_duplicates().head(EXAMPLES))
-        found.append(Violation(names[int(column)], str(check), len(rows), examples))
+        found.append(Violation(names[int(str(column))], str(check), len(rows), examples))
     return tuple(found)

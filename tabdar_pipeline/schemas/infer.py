@@ -86,9 +86,9 @@ def _kind(name: str, values: pa.ChunkedArray, declared_key: bool) -> tuple[Kind,
         return Kind.KEY, "declared as a key"
     if pa.types.is_boolean(kind):
         return Kind.CATEGORY, "true or false"
-    if pa.types.is_integer(kind) or _is_text(kind):
-        if unique and rows >= KEY_ROWS and (_KEY_NAME.search(name) or _looks_like_key(values)):
-            return Kind.KEY, "unique in every row, and named or formed as an identifier"
+    countable = pa.types.is_integer(kind) or _is_text(kind)
+    if countable and unique and rows >= KEY_ROWS and (_KEY_NAME.search(name) or _looks_like_key(values)):
+        return Kind.KEY, "unique in every row, and named or formed as an identifier"
     if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
         return Kind.NUMBER, f"{kind}, {distinct} distinct values"
     if pa.types.is_temporal(kind) and not pa.types.is_interval(kind):

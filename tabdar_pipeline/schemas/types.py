@@ -1,12 +1,13 @@
 """Arrow types by name, and the DuckDB type that each is stored as."""
 
 import re
+from collections.abc import Callable
 
 import pyarrow as pa
 
 from tabdar_pipeline.errors import SourceError
 
-_PATTERNS = {
+_PATTERNS: dict[str, Callable[[re.Match[str]], pa.DataType]] = {
     r"decimal(128|256)\((\d+), (-?\d+)\)": lambda m: (
         pa.decimal128(int(m[2]), int(m[3])) if m[1] == "128" else pa.decimal256(int(m[2]), int(m[3]))
     ),
