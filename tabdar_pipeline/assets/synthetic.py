@@ -111,7 +111,7 @@ def _snapshot(plan: Plan, asset: dg.AssetSpec) -> dg.AssetsDefinition:
     @dg.multi_asset(name=_op(asset), specs=[asset], check_specs=[check], pool="duckdb")
     def snapshot(
         context: dg.AssetExecutionContext, warehouse: WarehouseResource
-    ) -> Iterator[dg.MaterializeResult[None]]:
+    ) -> Iterator[dg.MaterializeResult]:  # type: ignore[type-arg]
         checked = steps.take_snapshot(plan, warehouse.at(plan.database))
         taken, schema = checked.snapshot, checked.contract.schema
         context.log.info(f"{taken.rows:,} rows, data version {taken.data_version[:12]}")
@@ -148,7 +148,7 @@ def _model(plan: Plan, asset: dg.AssetSpec) -> dg.AssetsDefinition:
         op_tags=gpu,
         retry_policy=dg.RetryPolicy(max_retries=1, delay=5),
     )
-    def model(context: dg.AssetExecutionContext, compute: ComputeResource) -> dg.MaterializeResult[None]:
+    def model(context: dg.AssetExecutionContext, compute: ComputeResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
         from tabdar_pipeline.quality.plots import learning_png
 
         ready = steps.with_compute(plan, compute.settings())
@@ -184,7 +184,7 @@ def _onnx(plan: Plan, asset: dg.AssetSpec) -> dg.AssetsDefinition:
     )
 
     @dg.multi_asset(name=_op(asset), specs=[asset], check_specs=[check])
-    def onnx() -> dg.MaterializeResult[None]:
+    def onnx() -> dg.MaterializeResult:  # type: ignore[type-arg]
         from tabdar_pipeline.errors import ParityError
 
         try:
@@ -212,7 +212,7 @@ def _onnx(plan: Plan, asset: dg.AssetSpec) -> dg.AssetsDefinition:
 
 def _candidate(plan: Plan, asset: dg.AssetSpec) -> dg.AssetsDefinition:
     @dg.multi_asset(name=_op(asset), specs=[asset])
-    def candidate(context: dg.AssetExecutionContext, compute: ComputeResource) -> dg.MaterializeResult[None]:
+    def candidate(context: dg.AssetExecutionContext, compute: ComputeResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
         ready = steps.with_compute(plan, compute.settings())
         told = [0]
 
@@ -242,7 +242,7 @@ def _report(plan: Plan, asset: dg.AssetSpec) -> dg.AssetsDefinition:
     )
 
     @dg.multi_asset(name=_op(asset), specs=[asset], check_specs=[check])
-    def report(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
+    def report(context: dg.AssetExecutionContext) -> dg.MaterializeResult:  # type: ignore[type-arg]
         from tabdar_pipeline.quality import plots
 
         judged = steps.judge_candidate(plan, lambda name, _share: context.log.info(f"measuring {name}"))
@@ -278,9 +278,7 @@ def _report(plan: Plan, asset: dg.AssetSpec) -> dg.AssetsDefinition:
 
 def _release(plan: Plan, asset: dg.AssetSpec) -> dg.AssetsDefinition:
     @dg.multi_asset(name=_op(asset), specs=[asset], pool="duckdb")
-    def release(
-        context: dg.AssetExecutionContext, warehouse: WarehouseResource
-    ) -> dg.MaterializeResult[None]:
+    def release(context: dg.AssetExecutionContext, warehouse: WarehouseResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
         published = steps.publish_release(plan, warehouse.at(plan.database))
         schema = Contract.read(plan.home / steps.CONTRACT).schema
         context.log.info(f"published {published.identifier} as {published.relation}")

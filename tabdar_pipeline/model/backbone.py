@@ -4,6 +4,7 @@ B rows, N tokens, T visible tokens, H heads, E width.
 """
 
 from collections.abc import Iterator
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -66,9 +67,9 @@ class Block(nn.Module):
 class Blocks(nn.ModuleList):
     """A list of blocks, and known to be one."""
 
-    def __iter__(self) -> Iterator[Block]:  # type: ignore[override]
+    def __iter__(self) -> Iterator[Block]:
         """Block by block."""
-        return super().__iter__()
+        return cast("Iterator[Block]", super().__iter__())
 
 
 class Backbone(nn.Module):
