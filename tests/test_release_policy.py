@@ -49,7 +49,7 @@ def figures(rows: int = 4000, **changed: float) -> Figures:
 def test_each_figure_is_bound_relative_to_its_floor(figure: str, passes: float, fails: float) -> None:
     """By the documented default."""
     for value, passed in ((passes, True), (fails, False)):
-        it = figures(**{figure: value})
+        it = figures(4000, **{figure: value})
         decision = decide(it, ReleasePolicy().limits(it))
         assert decision.passed == passed
         assert len(decision.reasons) == (not passed)

@@ -1,6 +1,6 @@
 """Publishing: the same rows in the same types, in one transaction, and nothing of anybody else's touched."""
 
-import datetime
+import datetime as dt
 import json
 import os
 import signal
@@ -106,6 +106,7 @@ def test_before_the_first_release_there_is_none(warehouse: Warehouse) -> None:
     assert query(warehouse, "SELECT * FROM information_schema.tables") == []
 
 
+EARLIEST, LATEST = dt.datetime.fromisoformat("1700-01-01"), dt.datetime.fromisoformat("2200-01-01")
 VALUES: dict[str, st.SearchStrategy[Any]] = {
     "BIGINT": st.integers(-(2**63), 2**63 - 1),
     "UTINYINT": st.integers(0, 255),
@@ -116,14 +117,12 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "DECIMAL(12,2)": st.decimals(-9_999_999_999, 9_999_999_999, places=2),
     "HUGEINT": st.integers(-(10**37), 10**37),
     "DATE": st.dates(),
-    "TIMESTAMP": st.datetimes(datetime.datetime(1700, 1, 1), datetime.datetime(2200, 1, 1)),
-    "TIMESTAMP_S": st.datetimes(datetime.datetime(1700, 1, 1), datetime.datetime(2200, 1, 1)).map(
-        lambda it: it.replace(microsecond=0)
-    ),
+    "TIMESTAMP": st.datetimes(EARLIEST, LATEST),
+    "TIMESTAMP_S": st.datetimes(EARLIEST, LATEST).map(lambda it: it.replace(microsecond=0)),
     "TIME": st.times(),
     "UUID": st.uuids(),
     "BLOB": st.binary(max_size=8),
-    "INTERVAL": st.timedeltas(datetime.timedelta(0), datetime.timedelta(days=1)),
+    "INTERVAL": st.timedeltas(dt.timedelta(0), dt.timedelta(days=1)),
     "ENUM('a', 'it''s', 'x, y')": st.sampled_from(["a", "it's", "x, y"]),
 }
 NAMES = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=10) | st.sampled_from(
@@ -169,7 +168,7 @@ def test_a_published_snapshot_has_the_rows_and_types_of_its_source(
 def test_values_survive_to_the_last_digit(warehouse: Warehouse) -> None:
     """As Python sees them."""
     types = {"money": "DECIMAL(12,2)", "moment": "TIMESTAMP WITH TIME ZONE"}
-    at = datetime.datetime(2026, 3, 1, 12, tzinfo=datetime.UTC)
+    at = dt.datetime(2026, 3, 1, 12, tzinfo=dt.UTC)
     table = pa.table({"money": pa.array([Decimal("0.10"), None], pa.decimal128(12, 2)), "moment": [at, None]})
     publish(warehouse, TARGET, table, types, {})
     assert query(warehouse, "SELECT money::VARCHAR, moment::VARCHAR FROM synthetic.people") == [

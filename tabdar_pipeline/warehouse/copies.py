@@ -54,14 +54,13 @@ def stage(connection: Connection, release: Release, types: dict[str, str], manif
 
 
 def settle(folder: Path, target: Relation, published: Iterable[Release]) -> None:
-    """Rename what is staged for a published release; remove what a crash left of others."""
+    """Rename what is staged for these releases, and remove what a crash left under their numbers."""
     by_number = {release.number: release for release in published}
-    newest = max(by_number, default=0)
     try:
         for staged in sorted((folder / target.folder).glob(".r*")):
             match = _STAGED.fullmatch(staged.name)
-            if match and int(match[1]) <= newest:
-                _settle_one(staged, by_number.get(int(match[1])))
+            if match and int(match[1]) in by_number:
+                _settle_one(staged, by_number[int(match[1])])
     except OSError as error:
         raise storage_error(folder, error) from error
 
@@ -80,14 +79,14 @@ def _refuse_foreign_copy(copy: Path) -> None:
         )
 
 
-def _settle_one(staged: Path, release: Release | None) -> None:
-    if release is None or not _belongs(staged, release):
+def _settle_one(staged: Path, release: Release) -> None:
+    if not _belongs(staged, release):
         discard(staged)
         return
     final = staged.with_name(f"r{release.number:04d}")
     try:
         staged.rename(final)
-    except FileNotFoundError:  # another publication of this process was faster
+    except FileNotFoundError:  # another process was faster
         return
 
 

@@ -7,11 +7,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import gettempdir
 from typing import TypeVar
 
 import duckdb
 
 from tabdar_pipeline.errors import SourceError, StorageError, UsageError, WarehouseLocked
+from tabdar_pipeline.warehouse.names import literal
 
 T = TypeVar("T")
 Connection = duckdb.DuckDBPyConnection
@@ -94,11 +96,13 @@ def transaction(connection: Connection) -> Iterator[None]:
 
 
 @contextmanager
-def in_memory() -> Iterator[Connection]:
-    """A connection to no database, for files."""
+def in_memory(spill: Path | None = None) -> Iterator[Connection]:
+    """A connection to no database, for files; what does not fit into memory spills into that folder."""
     connection = duckdb.connect(":memory:")
     try:
         _configure(connection)
+        folder = (spill or Path(gettempdir())) / f".duckdb-{os.getpid()}"
+        connection.execute(f"SET temp_directory = {literal(str(folder))}")
         yield connection
     finally:
         connection.close()

@@ -9,24 +9,20 @@ served and nothing else. Where a folder is named, copies.py says what is written
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
-import duckdb
 import pyarrow as pa
 
-from tabdar_pipeline.errors import ReleaseRefused, SourceError, StorageError, UsageError
-from tabdar_pipeline.warehouse.catalog import types_of
+from tabdar_pipeline.errors import SourceError, StorageError, UsageError
 from tabdar_pipeline.warehouse.copies import copy_path, discard, settle, stage
 from tabdar_pipeline.warehouse.digest import rows_hash
-from tabdar_pipeline.warehouse.duckdb import Connection, Warehouse, fact
-from tabdar_pipeline.warehouse.files import parquet_rows
+from tabdar_pipeline.warehouse.duckdb import Connection, Warehouse
 from tabdar_pipeline.warehouse.names import Relation, identifier, literal
 from tabdar_pipeline.warehouse.releases import (
     Release,
-    Verification,
     find,
     manifest_text,
     record,
@@ -34,12 +30,13 @@ from tabdar_pipeline.warehouse.releases import (
     releases,
     rollback,
     text_hash,
-    verify,
 )
+from tabdar_pipeline.warehouse.tables import create, fill, refuse_unknown_types
+from tabdar_pipeline.warehouse.verification import Verification, verify
 
 __all__ = ["Release", "Verification", "find", "publish", "releases", "rollback", "verify"]
 
-_ROWS = "tabdar rows to publish"  # a view of this connection only
+_ONE_AT_A_TIME = Lock()  # within a process; between processes DuckDB's lock on the file does it
 
 
 def publish(
@@ -63,7 +60,7 @@ def publish(
         relation = _target(connection, Relation.parse(target))
         if folder is not None:
             settle(folder, relation, recorded(connection, str(relation)))
-        _refuse_unknown_types(connection, relation, sql_types)
+        refuse_unknown_types(connection, relation, sql_types)
         release = _published(connection, relation, rows, sql_types, manifest, folder)
         _comment(connection, release, sql_types, comments or {})
         record(connection, release, manifest_text(release.manifest))
@@ -71,14 +68,15 @@ def publish(
             staged.append(stage(connection, release, dict(sql_types), manifest_text(release.manifest)))
         return release
 
-    try:
-        release = warehouse.transact(attempt)
-    except BaseException:
-        for path in staged:
-            discard(path)
-        raise
-    if folder is not None:
-        settle(folder, Relation.parse(release.target), [release])
+    with _ONE_AT_A_TIME:
+        try:
+            release = warehouse.transact(attempt)
+        except BaseException:
+            for path in staged:
+                discard(path)
+            raise
+        if folder is not None:
+            settle(folder, Relation.parse(release.target), [release])
     return release
 
 
@@ -110,21 +108,6 @@ def _target(connection: Connection, wanted: Relation) -> Relation:
     return wanted
 
 
-def _refuse_unknown_types(connection: Connection, target: Relation, types: Mapping[str, str]) -> None:
-    """A type is SQL in a statement: let in only what DuckDB itself would write for a type."""
-    for column, kind in types.items():
-        try:
-            duckdb.SQLExpression(f"CAST(NULL AS {kind})")
-            canonical = connection.execute(f"SELECT typeof(CAST(NULL AS {kind}))").fetchall()[0][0]
-        except duckdb.Error as error:
-            canonical = fact(error)
-        if canonical != kind:
-            raise UsageError(
-                f"target {str(target)!r}, column {column!r}: the type must be one as DuckDB describes it, "
-                f"however: {kind!r} ({canonical}). Take the types from the source's description."
-            )
-
-
 def _published(
     connection: Connection,
     target: Relation,
@@ -133,78 +116,18 @@ def _published(
     manifest: Mapping[str, Any],
     folder: Path | None,
 ) -> Release:
+    """The filled table of the next number, with the manifest that says so."""
     number = max((release.number for release in recorded(connection, str(target))), default=0) + 1
     table = target.release(number)
-    _create(connection, target, table, types)
-    count = _fill(connection, target, table, rows, types)
+    create(connection, target, table, types)
+    count = fill(connection, target, table, rows, types)
+    hashed = rows_hash(connection, f"SELECT * FROM {table.sql}")
     created = datetime.now(UTC)
-    release = Release(
-        str(target),
-        number,
-        str(table),
-        created,
-        count,
-        rows_hash(connection, f"SELECT * FROM {table.sql}"),
-        served=True,
-        manifest={},
-        manifest_hash="",
-        copy=None if folder is None else copy_path(folder, target, number),
-    )
-    stamped = {
-        **manifest,
-        "target": release.target,
-        "number": number,
-        "relation": release.relation,
-        "created": created.isoformat(),
-        "rows": count,
-        "rows_hash": release.rows_hash,
-    }
-    return replace(release, manifest=stamped, manifest_hash=text_hash(manifest_text(stamped)))
-
-
-def _create(connection: Connection, target: Relation, table: Relation, types: Mapping[str, str]) -> None:
-    """The immutable table, in exactly the source's types."""
-    columns = ", ".join(f"{identifier(name)} {kind}" for name, kind in types.items())
-    connection.execute(f"CREATE SCHEMA IF NOT EXISTS {identifier(target.schema)}")
-    try:
-        connection.execute(f"CREATE TABLE {table.sql} ({columns})")
-    except duckdb.CatalogException as error:
-        raise SourceError(
-            f"table {str(table)!r} must not be there before it is released, however: {fact(error)}. "
-            "Rename that table, or choose another target."
-        ) from error
-    made = types_of(connection, f"SELECT * FROM {table.sql}")
-    if list(made.items()) != list(types.items()):
-        differing = tuple(
-            f"column {name!r} must be {kind}, however it would be {made.get(name)}"
-            for name, kind in types.items()
-            if made.get(name) != kind
-        )
-        raise ReleaseRefused(str(target), differing)
-
-
-def _fill(
-    connection: Connection, target: Relation, table: Relation, rows: Path | pa.Table, types: Mapping[str, str]
-) -> int:
-    """Stream the rows into the table; how many there were."""
-    try:
-        if isinstance(rows, pa.Table):
-            connection.register(_ROWS, rows)
-        query = identifier(_ROWS) if isinstance(rows, pa.Table) else parquet_rows(rows)
-        _refuse_other_columns(target, types, types_of(connection, f"SELECT * FROM {query}"))
-        cells = ", ".join(f"CAST({identifier(name)} AS {kind})" for name, kind in types.items())
-        inserted = connection.execute(f"INSERT INTO {table.sql} SELECT {cells} FROM {query}").fetchall()
-    except (duckdb.DataError, duckdb.ProgrammingError, duckdb.IntegrityError) as error:
-        reason = f"the rows do not fit the source's types: {fact(error)}"
-        raise ReleaseRefused(str(target), (reason,)) from error
-    return int(inserted[0][0])
-
-
-def _refuse_other_columns(target: Relation, types: Mapping[str, str], have: Mapping[str, str]) -> None:
-    reasons = [f"column {name!r} of the source is missing" for name in types if name not in have]
-    reasons += [f"column {name!r} is not of the source" for name in have if name not in types]
-    if reasons:
-        raise ReleaseRefused(str(target), tuple(reasons))
+    stamp = {"target": str(target), "number": number, "relation": str(table), "created": created.isoformat()}
+    facts = {**manifest, **stamp, "rows": count, "rows_hash": hashed}
+    copy = None if folder is None else copy_path(folder, target, number)
+    sealed = text_hash(manifest_text(facts))
+    return Release(str(target), number, str(table), created, count, hashed, True, facts, sealed, copy)
 
 
 def _comment(

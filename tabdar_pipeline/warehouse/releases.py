@@ -1,4 +1,4 @@
-"""The record of releases, tabdar.releases: what was published, what is served, whether it is still whole."""
+"""The record of releases, tabdar.releases: what was published, and what is served."""
 
 import hashlib
 import json
@@ -8,12 +8,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import duckdb
-
 from tabdar_pipeline.errors import SourceError, StorageError
-from tabdar_pipeline.warehouse.digest import rows_hash
-from tabdar_pipeline.warehouse.duckdb import Connection, Warehouse, fact, in_memory
-from tabdar_pipeline.warehouse.files import parquet_rows
+from tabdar_pipeline.warehouse.duckdb import Connection, Warehouse
 from tabdar_pipeline.warehouse.names import Relation, literal, resolved
 
 _TABLE = """
@@ -50,18 +46,6 @@ class Release:
         return f"{self.target} r{self.number:04d}"
 
 
-@dataclass(frozen=True, slots=True)
-class Verification:
-    """Whether a release is what was published; true where there is no problem."""
-
-    release: Release
-    problems: tuple[str, ...]
-
-    def __bool__(self) -> bool:
-        """Whether no problem was found."""
-        return not self.problems
-
-
 def releases(warehouse: Warehouse, target: str | None = None) -> list[Release]:
     """All releases, or those of one target, newest first; none where nothing was ever published."""
     with warehouse.connect(read_only=True) as connection:
@@ -70,27 +54,18 @@ def releases(warehouse: Warehouse, target: str | None = None) -> list[Release]:
 
 def find(warehouse: Warehouse, target: str, number: int | None = None) -> Release:
     """One release: of that number, or the one that is served."""
-    return _one(releases(warehouse, target), target, number)
+    return one_of(releases(warehouse, target), target, number)
 
 
 def rollback(warehouse: Warehouse, target: str, number: int) -> Release:
     """Serve that release again, earlier or later, in one transaction."""
 
     def serve_again(connection: Connection) -> Release:
-        release = _one(recorded(connection, target), target, number)
+        release = one_of(recorded(connection, target), target, number)
         serve(connection, release)
-        return _one(recorded(connection, target), target, number)
+        return one_of(recorded(connection, target), target, number)
 
     return warehouse.transact(serve_again)
-
-
-def verify(warehouse: Warehouse, target: str, number: int | None = None) -> Verification:
-    """Compare a release's table, manifest and copy with what was recorded when it was published."""
-    with warehouse.connect(read_only=True) as connection:
-        release = _one(recorded(connection, target), target, number)
-        problems = [_table_problem(connection, release), _manifest_problem(connection, release)]
-    problems.append(_copy_problem(release))
-    return Verification(release, tuple(problem for problem in problems if problem))
 
 
 def recorded(connection: Connection, target: str | None = None) -> list[Release]:
@@ -103,6 +78,18 @@ def recorded(connection: Connection, target: str | None = None) -> list[Release]
         return found
     name = resolved(str(Relation.parse(target)), [release.target for release in found])
     return [release for release in found if release.target == name]
+
+
+def one_of(found: list[Release], target: str, number: int | None) -> Release:
+    """The release of that number, or the one that is served."""
+    for release in found:
+        if release.number == number or (number is None and release.served):
+            return release
+    numbers = ", ".join(str(release.number) for release in reversed(found)) or "none"
+    raise SourceError(
+        f"target {target!r} must have {'a served release' if number is None else f'release {number}'}, "
+        f"however its releases are: {numbers}. List them: tabdar release list."
+    )
 
 
 def record(connection: Connection, release: Release, manifest: str) -> None:
@@ -181,47 +168,3 @@ def _release(row: tuple[Any, ...]) -> Release:
         manifest_sha,
         None if copy is None else Path(copy),
     )
-
-
-def _one(found: list[Release], target: str, number: int | None) -> Release:
-    for release in found:
-        if release.number == number or (number is None and release.served):
-            return release
-    numbers = ", ".join(str(release.number) for release in reversed(found)) or "none"
-    raise SourceError(
-        f"target {target!r} must have {'a served release' if number is None else f'release {number}'}, "
-        f"however its releases are: {numbers}. List them: tabdar release list."
-    )
-
-
-def _table_problem(connection: Connection, release: Release) -> str | None:
-    try:
-        query = f"SELECT * FROM {Relation.parse(release.relation).sql}"
-        found = rows_hash(connection, query)
-    except duckdb.Error as error:
-        return f"table {release.relation!r} cannot be read: {fact(error)}"
-    if found != release.rows_hash:
-        return f"table {release.relation!r} has other rows than were published: hash {found}"
-    return None
-
-
-def _manifest_problem(connection: Connection, release: Release) -> str | None:
-    rows = connection.execute(
-        "SELECT manifest FROM tabdar.releases WHERE target = ? AND number = ?",
-        [release.target, release.number],
-    ).fetchall()
-    stamp = (release.manifest.get("rows_hash"), text_hash(rows[0][0]))
-    if stamp != (release.rows_hash, release.manifest_hash):
-        return f"the manifest of {release.identifier} is not the one that was published"
-    return None
-
-
-def _copy_problem(release: Release) -> str | None:
-    if release.copy is None:
-        return None
-    try:
-        with in_memory() as connection:
-            found = rows_hash(connection, f"SELECT * FROM {parquet_rows(release.copy)}")
-    except duckdb.Error as error:
-        return f"copy {str(release.copy)!r} cannot be read: {fact(error)}"
-    return None if found == release.rows_hash else f"copy {str(release.copy)!r} has other rows than the table"

@@ -41,7 +41,7 @@ def snapshot(warehouse: Warehouse, name: str, folder: Path, selection: Selection
                 folder.mkdir(parents=True, exist_ok=True)
                 rows = write_query(connection, selected.query, partial)
             _refuse_few(str(selected.relation), rows)
-            with in_memory() as connection:
+            with in_memory(spill=folder) as connection:
                 hashed = rows_hash(connection, f"SELECT * FROM {parquet_rows(partial)}")
             version = _version(selected.sql_types, hashed)
             path = partial.replace(folder / f"{version[:16]}.parquet")

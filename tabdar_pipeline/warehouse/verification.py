@@ -1,0 +1,65 @@
+"""Whether a release is still what was published: its rows, its manifest, its copy."""
+
+from dataclasses import dataclass
+
+import duckdb
+
+from tabdar_pipeline.warehouse.digest import rows_hash
+from tabdar_pipeline.warehouse.duckdb import Connection, Warehouse, fact, in_memory
+from tabdar_pipeline.warehouse.files import parquet_rows
+from tabdar_pipeline.warehouse.names import Relation
+from tabdar_pipeline.warehouse.releases import Release, one_of, recorded, text_hash
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """Whether a release is what was published; true where there is no problem."""
+
+    release: Release
+    problems: tuple[str, ...]
+
+    def __bool__(self) -> bool:
+        """Whether no problem was found."""
+        return not self.problems
+
+
+def verify(warehouse: Warehouse, target: str, number: int | None = None) -> Verification:
+    """Compare a release's table, manifest and copy with what was recorded when it was published."""
+    with warehouse.connect(read_only=True) as connection:
+        release = one_of(recorded(connection, target), target, number)
+        problems = [_table_problem(connection, release), _manifest_problem(connection, release)]
+    problems.append(_copy_problem(release))
+    return Verification(release, tuple(problem for problem in problems if problem))
+
+
+def _table_problem(connection: Connection, release: Release) -> str | None:
+    try:
+        query = f"SELECT * FROM {Relation.parse(release.relation).sql}"
+        found = rows_hash(connection, query)
+    except duckdb.Error as error:
+        return f"table {release.relation!r} cannot be read: {fact(error)}"
+    if found != release.rows_hash:
+        return f"table {release.relation!r} has other rows than were published: hash {found}"
+    return None
+
+
+def _manifest_problem(connection: Connection, release: Release) -> str | None:
+    rows = connection.execute(
+        "SELECT manifest FROM tabdar.releases WHERE target = ? AND number = ?",
+        [release.target, release.number],
+    ).fetchall()
+    stamp = (release.manifest.get("rows_hash"), text_hash(rows[0][0]))
+    if stamp != (release.rows_hash, release.manifest_hash):
+        return f"the manifest of {release.identifier} is not the one that was published"
+    return None
+
+
+def _copy_problem(release: Release) -> str | None:
+    if release.copy is None:
+        return None
+    try:
+        with in_memory() as connection:
+            found = rows_hash(connection, f"SELECT * FROM {parquet_rows(release.copy)}")
+    except duckdb.Error as error:
+        return f"copy {str(release.copy)!r} cannot be read: {fact(error)}"
+    return None if found == release.rows_hash else f"copy {str(release.copy)!r} has other rows than the table"
