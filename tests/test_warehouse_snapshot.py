@@ -1,5 +1,7 @@
 """Snapshots: rows as they are, in an order and with a version that their values alone decide."""
 
+import subprocess
+import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -239,3 +241,30 @@ def test_a_description_says_types_keys_and_comments(filled: Filled) -> None:
     assert found.name == "main.t"
     assert found.keys == ("id", "mail")
     assert (found.comment, found.comments) == ("people", {"mail": "where to write"})
+
+
+_FULL = """
+import resource, sys
+from pathlib import Path
+from tabdar_pipeline.errors import StorageError
+from tabdar_pipeline.warehouse.duckdb import Warehouse
+from tabdar_pipeline.warehouse.snapshot import snapshot
+
+folder = Path(sys.argv[1])
+resource.setrlimit(resource.RLIMIT_FSIZE, (4000, 4000))
+try:
+    snapshot(Warehouse(folder / "w.duckdb"), "crm.people", folder / "run")
+except StorageError as error:
+    print(error)
+"""
+
+
+def test_no_space_left_names_the_folder_and_leaves_no_part_of_a_file(filled: Filled, tmp_path: Path) -> None:
+    """Files that may not grow stand in for a full disk."""
+    filled(PEOPLE)
+    full = subprocess.run(
+        [sys.executable, "-c", _FULL, str(tmp_path)], capture_output=True, text=True, check=False
+    )
+    assert "Free space" in full.stdout, full.stderr
+    assert str(tmp_path / "run") in full.stdout
+    assert list((tmp_path / "run").iterdir()) == []
