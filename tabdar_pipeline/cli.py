@@ -3,11 +3,9 @@
 Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 130 interrupted. Progress goes to stderr.
 """
 
-import contextlib
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
@@ -15,10 +13,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tabdar_pipeline.errors import TabdarError, UsageError
+from tabdar_pipeline.console import progress_bar, say
+from tabdar_pipeline.errors import StorageError, TabdarError, UsageError
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from tabdar_pipeline.schemas.table import TableSchema
     from tabdar_pipeline.warehouse.publish import Release
+
+INTERRUPTED = 130  # exit code
+PANDAS_INDEX = "__index_level_0__"  # what pandas writes into a parquet file for an index without a name
 
 app = typer.Typer(
     help="Synthetic and imputed tables from a warehouse table.",
@@ -79,26 +84,18 @@ def fit(
 ) -> None:
     """Learn a table and write a model directory, with its ONNX graphs."""
     started = time.perf_counter()
-    from tabdar_pipeline.schemas.contract import Contract
-    from tabdar_pipeline.schemas.infer import infer_schema
+    from tabdar_pipeline.output import refuse_foreign_folder
     from tabdar_pipeline.synthesizer import FitSettings, TabDAR
-    from tabdar_pipeline.warehouse.snapshot import read_table
 
     settings = FitSettings(
         seconds=seconds, epochs=epochs, seed=seed, device=device.value, preset=preset.value, threads=threads
     )
-    rows, sql_types = read_table(source, table)
-    rows = rows.select([c for c in rows.column_names if c != "__index_level_0__"])
-    name = table or source.stem
-    schema = infer_schema(rows, name, sql_types)
-    if contract is not None:
-        declared = Contract.read(contract)
-        declared.enforce(rows)
-        schema = declared.schema
-    with _bar("fitting") as tell:
+    refuse_foreign_folder(model_dir)
+    rows, schema = _learnable(source, table, contract)
+    with progress_bar("fitting") as tell:
         model = TabDAR.fit(
             rows,
-            name=name,
+            name=schema.name,
             schema=schema,
             settings=settings,
             started=started,
@@ -106,22 +103,20 @@ def fit(
             resume=model_dir.with_name(f".{model_dir.name}-training"),
         )
     model.save(model_dir)
-    last = model.history[-1]
-    exported = model.export()
-    _say(
-        {
-            "model": str(model_dir),
-            "fingerprint": model.fingerprint,
-            "rows": rows.num_rows,
-            "epochs": last.epoch,
-            "seconds": last.seconds,
-            "parity": exported.parity,
-            "validation_loss": min(r.validation_loss for r in model.history),
-        },
-        f"{model_dir}: {last.epoch:.1f} epochs in {last.seconds:.0f} s, "
-        f"ONNX within {exported.parity:.1g} of torch",
-        as_json,
+    parity, last = model.export().parity, model.history[-1]
+    facts = {
+        "model": str(model_dir),
+        "fingerprint": model.fingerprint,
+        "rows": rows.num_rows,
+        "epochs": last.epoch,
+        "seconds": last.seconds,
+        "parity": parity,
+        "validation_loss": min(r.validation_loss for r in model.history),
+    }
+    sentence = (
+        f"{model_dir}: {last.epoch:.1f} epochs in {last.seconds:.0f} s, ONNX within {parity:.1g} of torch"
     )
+    say(facts, sentence, as_json=as_json)
 
 
 @app.command()
@@ -136,10 +131,11 @@ def sample(
     as_json: JsonOption = False,
 ) -> None:
     """Draw a synthetic table, block by block; never the whole table in memory."""
-    from tabdar_pipeline.output import writer
+    started = time.perf_counter()
+    from tabdar_pipeline.output import refuse_unwritable, writer
     from tabdar_pipeline.runtime import OnnxSampler
 
-    started = time.perf_counter()
+    refuse_unwritable(out, table)
     if engine is EngineName.onnx:
         sampler = OnnxSampler.load(model_dir, threads=threads)
         batches, schema = sampler.sample_batches(rows, seed=seed), sampler.schema
@@ -149,16 +145,16 @@ def sample(
         model = TabDAR.load(model_dir)
         batches, schema = model.sample_batches(rows, seed=seed, engine="torch"), model.schema
     done = 0
-    with writer(out, schema, table) as write, _bar("sampling") as tell:
+    with writer(out, schema, table) as write, progress_bar("sampling") as tell:
         for batch in batches:
             write(batch)
             done += batch.num_rows
             tell(done / rows, f"{done / (time.perf_counter() - started):,.0f} rows/s")
     seconds = time.perf_counter() - started
-    _say(
+    say(
         {"out": str(out), "rows": rows, "seed": seed, "seconds": seconds, "rows_per_second": rows / seconds},
         f"{out}: {rows:,} rows in {seconds:.1f} s",
-        as_json,
+        as_json=as_json,
     )
 
 
@@ -169,26 +165,41 @@ def impute(
     out: Annotated[Path, typer.Argument(help=".parquet, .csv or .duckdb to write.")],
     seed: SeedOption = 0,
     table: TableOption = None,
+    out_table: Annotated[
+        str | None, typer.Option(help="schema.table of OUT, where it is a database.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Fill missing cells with one draw each; observed cells stay as they are."""
-    from tabdar_pipeline.output import writer
+    from tabdar_pipeline.output import refuse_unwritable, writer
     from tabdar_pipeline.runtime import OnnxSampler
     from tabdar_pipeline.warehouse.snapshot import read_table
 
+    refuse_unwritable(out, out_table, source=source)
     sampler = OnnxSampler.load(model_dir)
     rows, _ = read_table(source, table)
+    missing = [c for c in sampler.schema.names if c not in rows.column_names]
+    if missing:
+        raise UsageError(
+            f"{str(source)!r} must have the model's columns, however it lacks {', '.join(map(repr, missing))}. "
+            "Add them, all NULL where they are not known."
+        )
+    rows = rows.select(sampler.schema.names)
     filled = sampler.impute(rows, seed=seed)
-    with writer(out, sampler.schema, table) as write:
+    with writer(out, sampler.schema, out_table) as write:
         for batch in filled.to_batches():
             write(batch)
     cells = sum(c.null_count for c in rows.columns) - sum(c.null_count for c in filled.columns)
-    _say({"out": str(out), "rows": rows.num_rows, "cells": cells}, f"{out}: {cells:,} cells filled", as_json)
+    say(
+        {"out": str(out), "rows": rows.num_rows, "cells": cells},
+        f"{out}: {cells:,} cells filled",
+        as_json=as_json,
+    )
 
 
 @app.command()
 def evaluate(
-    train: Annotated[Path, typer.Argument(help="Rows that the generator learned from.")],
+    train: Annotated[Path, typer.Argument(help="Rows that the generator learned from, .parquet or .csv.")],
     holdout: Annotated[Path, typer.Argument(help="Real rows that it never saw.")],
     synthetic: Annotated[Path, typer.Argument(help="The synthetic table.")],
     target: Annotated[str | None, typer.Option(help="A column to predict: measures utility.")] = None,
@@ -199,11 +210,16 @@ def evaluate(
     seed: SeedOption = 0,
 ) -> None:
     """Compare a synthetic table with the real one, each figure beside its floor."""
+    from tabdar_pipeline.output import refuse_no_folder, write_text
     from tabdar_pipeline.quality import figures as measured
     from tabdar_pipeline.quality import report
     from tabdar_pipeline.schemas.infer import infer_schema
     from tabdar_pipeline.warehouse.snapshot import read_table
 
+    to_stdout = str(json_) == "-"
+    for path in (html, None if to_stdout else json_):
+        if path is not None:
+            refuse_no_folder(path)
     tables = [read_table(path)[0] for path in (train, holdout, synthetic)]
     schema = infer_schema(tables[0], train.stem)
     missing = [c for c in schema.names if any(c not in t.column_names for t in tables)]
@@ -211,7 +227,7 @@ def evaluate(
         raise UsageError(
             f"all three tables must have the columns {missing}, however one lacks them. Compare like with like."
         )
-    with _bar("measuring") as tell:
+    with progress_bar("measuring") as tell:
         found = measured.evaluate(
             tables[0],
             tables[1],
@@ -222,13 +238,11 @@ def evaluate(
             progress=lambda n, x: tell(x, n),
         )
     if html is not None:
-        html.write_text(
-            report.html(found, tables[0], tables[2], schema, title=synthetic.stem), encoding="utf-8"
-        )
+        write_text(html, report.html(found, tables[0], tables[2], schema, title=synthetic.stem))
     text = json.dumps(found.to_json(), indent=1)
-    if json_ is not None and str(json_) != "-":
-        json_.write_text(text, encoding="utf-8")
-    if str(json_) == "-":
+    if json_ is not None and not to_stdout:
+        write_text(json_, text)
+    if to_stdout:
         typer.echo(text)
     else:
         for name, value in found.values.items():
@@ -245,10 +259,10 @@ def export(
 
     record = TabDAR.load(model_dir).export()
     facts = {k: str(v) if isinstance(v, Path) else v for k, v in asdict(record).items()}
-    _say(
+    say(
         facts,
         f"{record.backbone.parent}: within {record.parity:.1g} of torch, {record.bytes / 1e6:.1f} MB",
-        as_json,
+        as_json=as_json,
     )
 
 
@@ -259,15 +273,20 @@ def contract(
     out: Annotated[Path | None, typer.Option(help="Write the YAML here.")] = None,
 ) -> None:
     """Propose the contract of a table, for a person to review."""
+    from tabdar_pipeline.output import refuse_no_folder, write_text
     from tabdar_pipeline.schemas.contract import Contract
     from tabdar_pipeline.schemas.infer import infer_schema
     from tabdar_pipeline.warehouse.snapshot import read_table
 
+    if out is not None:
+        refuse_no_folder(out)
     rows, sql_types = read_table(source, table)
     text = Contract.infer(rows, infer_schema(rows, table or source.stem, sql_types)).to_yaml()
-    if out is not None:
-        out.write_text(text, encoding="utf-8")
-    typer.echo(text)
+    if out is None:
+        typer.echo(text)
+    else:
+        write_text(out, text)
+        typer.echo(f"{out}: review it, and keep it with your code")
 
 
 @app.command()
@@ -278,7 +297,7 @@ def demo(
     """Build the demo warehouse and run the whole Dagster job in this process."""
     from tabdar_pipeline.demo import run_demo
 
-    with _bar("demo") as tell:
+    with progress_bar("demo") as tell:
         result = run_demo(folder.resolve(), seconds, tell)
     typer.echo(result.summary())
     if not result.succeeded:
@@ -297,7 +316,7 @@ def release_list(
 
     found = releases(Warehouse(warehouse), target)
     if as_json:
-        typer.echo(json.dumps([_release_facts(it) for it in found], indent=1))
+        typer.echo(json.dumps({"releases": [_release_facts(it) for it in found]}))
         return
     for it in found:
         typer.echo(
@@ -328,11 +347,13 @@ def release_verify(
     from tabdar_pipeline.warehouse.duckdb import Warehouse
     from tabdar_pipeline.warehouse.publish import verify
 
-    if not verify(Warehouse(warehouse), target, number):
-        raise TabdarError(
-            f"release {target!r} {number or '(served)'} was altered after it was published. Roll back."
+    found = verify(Warehouse(warehouse), target, number)
+    if not found:
+        raise StorageError(
+            f"release {found.release.identifier!r} must be as it was published, however: "
+            f"{'; '.join(found.problems)}. Serve another: tabdar release rollback"
         )
-    typer.echo("unaltered")
+    typer.echo(f"{found.release.identifier}: as it was published")
 
 
 @release_app.command("rollback")
@@ -355,34 +376,34 @@ def main() -> None:
     except TabdarError as error:
         typer.echo(f"error: {error}", err=True)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        typer.echo(
-            "interrupted: nothing was published or overwritten; fit goes on where it stopped.", err=True
-        )
-        sys.exit(130)
+    except OSError as error:
+        typer.echo(f"error: {error}. Nothing was published.", err=True)
+        sys.exit(1)
+    except SystemExit as stop:
+        if stop.code == INTERRUPTED:
+            typer.echo(
+                "interrupted: nothing was published or replaced. The same fit goes on from here.", err=True
+            )
+        raise
+
+
+def _learnable(source: Path, table: str | None, contract: Path | None) -> "tuple[pa.Table, TableSchema]":
+    """The rows of a source and their schema: inferred, or as a contract declares it."""
+    from tabdar_pipeline.schemas.contract import Contract
+    from tabdar_pipeline.schemas.infer import infer_schema
+    from tabdar_pipeline.warehouse.catalog import describe
+    from tabdar_pipeline.warehouse.duckdb import Warehouse
+    from tabdar_pipeline.warehouse.snapshot import read_table
+
+    declared = Contract.read(contract) if contract is not None else None
+    rows, sql_types = read_table(source, table)
+    rows = rows.select([c for c in rows.column_names if c != PANDAS_INDEX])
+    if declared is not None:
+        declared.enforce(rows)
+        return rows, declared.schema
+    keys = describe(Warehouse(source), table).keys if table is not None else ()
+    return rows, infer_schema(rows, table or source.stem, sql_types, keys)
 
 
 def _release_facts(it: "Release") -> dict[str, Any]:
     return asdict(it) | {"created": it.created.isoformat()}
-
-
-def _say(facts: dict[str, Any], sentence: str, as_json: bool) -> None:
-    typer.echo(json.dumps(facts) if as_json else sentence)
-
-
-@contextlib.contextmanager
-def _bar(title: str) -> Iterator[Callable[[float, str], None]]:
-    """A progress bar with remaining time on stderr."""
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.percentage:3.0f} %"),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
-    )
-    with Progress(*columns, console=Console(stderr=True)) as progress:
-        task = progress.add_task(title, total=1.0, note="")
-        yield lambda share, note: progress.update(task, completed=min(share, 1.0), note=note)
