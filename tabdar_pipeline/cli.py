@@ -91,7 +91,7 @@ def fit(
         seconds=seconds, epochs=epochs, seed=seed, device=device.value, preset=preset.value, threads=threads
     )
     refuse_foreign_folder(model_dir)
-    rows, schema = _learnable(source, table, contract)
+    rows, schema = learnable(source, table, contract)
     with progress_bar("fitting") as tell:
         model = TabDAR.fit(
             rows,
@@ -387,7 +387,7 @@ def main() -> None:
         raise
 
 
-def _learnable(source: Path, table: str | None, contract: Path | None) -> "tuple[pa.Table, TableSchema]":
+def learnable(source: Path, table: str | None, contract: Path | None) -> "tuple[pa.Table, TableSchema]":
     """The rows of a source and their schema: inferred, or as a contract declares it."""
     from tabdar_pipeline.schemas.contract import Contract
     from tabdar_pipeline.schemas.infer import infer_schema
