@@ -43,6 +43,7 @@ check: .venv/dev
 	$(BIN)/lint-imports
 
 docs: .venv/dev
+	$(BIN)/python docs/cli_reference.py
 	$(BIN)/python docs/yaml_reference.py
 
 clean:

@@ -24,7 +24,9 @@ RECORDS = Path(__file__).parent / "results" / "quality.json"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("benchmarks", type=Path)
     parser.add_argument("judge_python")
     parser.add_argument("runs", nargs="+", help="table:seconds")
@@ -50,19 +52,49 @@ def measure(key: dict, benchmarks: Path, judge_python: str) -> dict:
     with tempfile.TemporaryDirectory() as scratch:
         work = Path(scratch)
         run([*judge, "split", key["table"], str(work)])
-        fit = timed([*tabdar, "fit", str(work / "train.parquet"), str(work / "model"), "--seconds",
-                     str(key["seconds"]), "--seed", str(key["seed"]), "--json"])
+        fit = timed(
+            [
+                *tabdar,
+                "fit",
+                str(work / "train.parquet"),
+                str(work / "model"),
+                "--seconds",
+                str(key["seconds"]),
+                "--seed",
+                str(key["seed"]),
+                "--json",
+            ]
+        )
         rows = fit["printed"]["rows"]
-        sample = timed([*tabdar, "sample", str(work / "model"), str(work / "out.parquet"), "--rows", str(rows),
-                        "--seed", "1", "--json"])
-        first = timed([*tabdar, "sample", str(work / "model"), str(work / "one.parquet"), "--rows", "1", "--json"])
+        sample = timed(
+            [
+                *tabdar,
+                "sample",
+                str(work / "model"),
+                str(work / "out.parquet"),
+                "--rows",
+                str(rows),
+                "--seed",
+                "1",
+                "--json",
+            ]
+        )
+        first = timed(
+            [*tabdar, "sample", str(work / "model"), str(work / "one.parquet"), "--rows", "1", "--json"]
+        )
         files = [str(work / f"{name}.parquet") for name in ("train", "holdout", "out")]
         scores = json.loads(run([*judge, "score", key["table"], *files]))
     return {
-        **key, "date": datetime.now(UTC).isoformat(timespec="seconds"), "machine": machine(),
+        **key,
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": machine(),
         "versions": {n: version(n) for n in ("tabdar-pipeline", "torch", "onnxruntime", "numpy", "pyarrow")},
-        "fit": fit, "sample": sample, "rows_per_second": rows / sample["printed"]["seconds"],
-        "first_row_s": first["wall_s"], "synthetic": scores["synthetic"], "floor": scores["floor"],
+        "fit": fit,
+        "sample": sample,
+        "rows_per_second": rows / sample["printed"]["seconds"],
+        "first_row_s": first["wall_s"],
+        "synthetic": scores["synthetic"],
+        "floor": scores["floor"],
     }
 
 
@@ -73,7 +105,11 @@ def timed(command: list[str]) -> dict:
     _, status, usage = os.wait4(process.pid, 0)
     if status:
         raise SystemExit(f"{command} failed")
-    return {"wall_s": time.perf_counter() - started, "peak_mb": usage.ru_maxrss / 1024, "printed": json.loads(printed)}
+    return {
+        "wall_s": time.perf_counter() - started,
+        "peak_mb": usage.ru_maxrss / 1024,
+        "printed": json.loads(printed),
+    }
 
 
 def run(command: list[str]) -> str:
@@ -81,15 +117,31 @@ def run(command: list[str]) -> str:
 
 
 def machine() -> dict:
-    return {"cpu": platform.processor() or platform.machine(), "cores": len(os.sched_getaffinity(0)),
-            "python": platform.python_version(), "page_size": resource.getpagesize()}
+    return {
+        "cpu": platform.processor() or platform.machine(),
+        "cores": len(os.sched_getaffinity(0)),
+        "python": platform.python_version(),
+        "page_size": resource.getpagesize(),
+    }
 
 
 def show(record: dict) -> None:
-    figures = ("shape_error", "trend_error", "c2st_boosted", "utility", "beta_recall", "dcr_share", "copies", "off_support")
+    figures = (
+        "shape_error",
+        "trend_error",
+        "c2st_boosted",
+        "utility",
+        "beta_recall",
+        "dcr_share",
+        "copies",
+        "off_support",
+    )
     line = "  ".join(f"{n} {record['synthetic'][n]:.3f} ({record['floor'][n]:.3f})" for n in figures)
-    print(f"{record['table']} {record['seconds']:.0f} s: {line}  {record['rows_per_second']:,.0f} rows/s  "
-          f"{record['fit']['peak_mb']:.0f} MB", flush=True)
+    print(
+        f"{record['table']} {record['seconds']:.0f} s: {line}  {record['rows_per_second']:,.0f} rows/s  "
+        f"{record['fit']['peak_mb']:.0f} MB",
+        flush=True,
+    )
 
 
 if __name__ == "__main__":

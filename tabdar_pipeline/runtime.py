@@ -49,7 +49,7 @@ class OnnxEngine:
         threads: int | None = None,
     ) -> None:
         self.offsets, self.continuous, self.reveal = offsets, continuous, reveal
-        self.workers = threads or len(os.sched_getaffinity(0))
+        self.workers = threads or cpus()
         self.backbone = _session(folder / BACKBONE, device)
         self.denoiser = _session(folder / DENOISER, device)
         shapes = {i.name: i.shape for i in self.backbone.get_inputs()}
@@ -73,6 +73,11 @@ class OnnxEngine:
         feed = dict(zip(("z", "flat", "noise"), (z, flat, noise), strict=True))
         drawn: Floats = self.denoiser.run(["residual"], feed)[0]
         return drawn
+
+
+def cpus() -> int:
+    """The threads to use: as OMP_NUM_THREADS says, or as many as this process may run on."""
+    return int(os.environ.get("OMP_NUM_THREADS") or len(os.sched_getaffinity(0)))
 
 
 def _session(path: Path, device: str) -> Any:

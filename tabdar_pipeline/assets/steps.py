@@ -20,6 +20,7 @@ from tabdar_pipeline.schemas.contract import Contract
 from tabdar_pipeline.schemas.infer import infer_schema
 from tabdar_pipeline.schemas.suite import SuiteResult, run_suite
 from tabdar_pipeline.synthesizer import FitSettings
+from tabdar_pipeline.warehouse.catalog import describe
 from tabdar_pipeline.warehouse.duckdb import Warehouse
 from tabdar_pipeline.warehouse.publish import Release, publish
 from tabdar_pipeline.warehouse.snapshot import Snapshot, snapshot
@@ -56,9 +57,11 @@ class Judged:
 def take_snapshot(plan: Plan, warehouse: Warehouse) -> Checked:
     """Read the source once, and hold it against its contract."""
     taken = snapshot(warehouse, plan.table, plan.home / "snapshots", plan.selection)
-    table = pq.read_table(taken.path)
+    table = pq.read_table(taken.path, partitioning=None)
     inferred = plan.contract is None
-    contract = _inferred(plan, taken, table) if plan.contract is None else Contract.read(plan.contract)
+    contract = (
+        _inferred(plan, taken, table, warehouse) if plan.contract is None else Contract.read(plan.contract)
+    )
     violations = contract.validate(table)
     shelf.write_text(plan.home / CONTRACT, contract.to_yaml())
     if not violations:
@@ -118,7 +121,7 @@ def judge_candidate(plan: Plan, progress: Callable[[str, float], None]) -> Judge
     from tabdar_pipeline.synthesizer import TabDAR
 
     taken, rows, contract = _taken(plan)
-    candidate, parts = pq.read_table(plan.home / CANDIDATE), split(rows, plan.holdout)
+    candidate, parts = pq.read_table(plan.home / CANDIDATE, partitioning=None), split(rows, plan.holdout)
     figures = evaluate(
         parts.train,
         parts.holdout,
@@ -177,7 +180,16 @@ def publish_release(plan: Plan, warehouse: Warehouse) -> Release:
         decision=judged["decision"],
     )
     rows = plan.home / CANDIDATE
-    return publish(warehouse, plan.target, rows, taken.sql_types, manifest.to_json(), plan.folder)
+    comments = describe(warehouse, plan.table).comments
+    return publish(
+        warehouse,
+        plan.target,
+        rows,
+        taken.sql_types,
+        manifest.to_json(),
+        plan.folder,
+        {name: text for name, text in comments.items() if name in taken.sql_types},
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,17 +206,19 @@ def held_out(plan: Plan) -> Split:
 
 def candidate(plan: Plan) -> pa.Table:
     """The candidate that was drawn last."""
-    return pq.read_table(plan.home / CANDIDATE)
+    return pq.read_table(plan.home / CANDIDATE, partitioning=None)
 
 
 def _taken(plan: Plan) -> tuple[Snapshot, pa.Table, Contract]:
     record = shelf.get(plan.home, "snapshot")
     taken = Snapshot(**{**record, "path": Path(record["path"])})
-    return taken, pq.read_table(taken.path), Contract.read(plan.home / CONTRACT)
+    return taken, pq.read_table(taken.path, partitioning=None), Contract.read(plan.home / CONTRACT)
 
 
-def _inferred(plan: Plan, taken: Snapshot, table: pa.Table) -> Contract:
-    schema = infer_schema(table, plan.table, taken.sql_types, plan.keys)
+def _inferred(plan: Plan, taken: Snapshot, table: pa.Table, warehouse: Warehouse) -> Contract:
+    declared = describe(warehouse, plan.table).keys
+    keys = [key for key in (*plan.keys, *declared) if key in table.column_names]
+    schema = infer_schema(table, plan.table, taken.sql_types, keys)
     return Contract.infer(table, schema)
 
 

@@ -19,7 +19,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-_CLASSES = {"9": "0123456789", "a": "abcdefghijklmnopqrstuvwxyz", "A": "ABCDEFGHIJKLMNOPQRSTUVWXYZ"}
+_DIGIT, _LOWER, _UPPER = "\x01", "\x02", "\x03"  # stand for classes in a pattern
+_CLASSES = {
+    _DIGIT: "0123456789",
+    _LOWER: "abcdefghijklmnopqrstuvwxyz",
+    _UPPER: "ABCDEFGHIJKLMNOPQRSTUVWXYZ",
+}
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 _PATTERNS = 64  # of a text column, the most frequent ones
 
@@ -30,7 +35,7 @@ class IdentifierCodec:
 
     style: str  # "integer", "uuid", "pattern" or "bytes"
     first: int = 0  # integer: the first number beyond the real ones
-    patterns: tuple[str, ...] = ()  # 9 digit, a and A letters, others as they are
+    patterns: tuple[str, ...] = ()  # classes of digits and letters, others as they are
     weights: tuple[float, ...] = ()
     unique: bool = True
     nulls: float = 0.0  # share of missing cells
@@ -97,16 +102,18 @@ class IdentifierCodec:
 
 def _pattern(text: str) -> str:
     """The classes of a text's characters; what is neither letter nor digit stays."""
-    return "".join("9" if c.isdigit() else "A" if c.isupper() else "a" if c.isalpha() else c for c in text)
+    return "".join(
+        _DIGIT if c.isdigit() else _UPPER if c.isupper() else _LOWER if c.isalpha() else c for c in text
+    )
 
 
 def _joint(texts: list[str]) -> str:
-    """One pattern for all keys: characters that never change stay, the others become classes."""
+    """One pattern for all keys: letters that never change stay, digits and the others become classes."""
     length = Counter(map(len, texts)).most_common(1)[0][0]
     alike = [text for text in texts if len(text) == length]
     columns = zip(*alike, strict=True)
     return "".join(
-        chars[0] if len(set(chars)) == 1 and chars[0] not in _CLASSES else _widest(chars) for chars in columns
+        chars[0] if len(set(chars)) == 1 and not chars[0].isdigit() else _widest(chars) for chars in columns
     )
 
 

@@ -85,6 +85,11 @@ class NumberCodec:
         """K, the number of codes."""
         return len(self.low)
 
+    @property
+    def continuous(self) -> NDArray[np.bool_]:
+        """(K,) for each code, whether it carries a residual."""
+        return self.high > self.low
+
     def encode(self, column: pa.Array, rng: np.random.Generator) -> Cells:
         """Codes and residuals (N,); a NULL that fitting never saw has code -1: unknown."""
         codes = np.full(len(column), self.levels - 1 if self.missing else -1, dtype=np.int64)

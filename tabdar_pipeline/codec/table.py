@@ -153,7 +153,7 @@ def _made(column: Column, values: pa.Array) -> IdentifierCodec | ConstantCodec:
 
 def _continuous(codec: ColumnCodec) -> NDArray[np.bool_]:
     if isinstance(codec, NumberCodec):
-        return codec.high > codec.low
+        return codec.continuous
     return np.zeros(codec.levels, bool)
 
 

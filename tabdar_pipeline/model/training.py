@@ -78,6 +78,7 @@ class Learner:
     best: dict[str, Tensor]
     optimizer: torch.optim.Optimizer
     rng: torch.Generator
+    seed: int
     state: State
 
     def state_dict(self) -> dict[str, Any]:
@@ -140,7 +141,7 @@ def learner(model: TabDAR, config: TrainConfig, seed: int) -> Learner:
     )
     average = copy.deepcopy(model)
     rng = torch.Generator(device).manual_seed(seed)
-    return Learner(model, average, copy.deepcopy(model.state_dict()), optimizer, rng, State())
+    return Learner(model, average, copy.deepcopy(model.state_dict()), optimizer, rng, seed, State())
 
 
 def train(
@@ -160,11 +161,9 @@ def train(
     step_loss = _Mean()
     next_record = it.state.history[-1].budget if it.state.history else 0.0
     next_record += 1 / records
-    for indices in _batches(len(rows), config.batch, it.rng):
-        share = clock.share(it.state.step)
-        if share >= 1:
-            break
-        loss = _step(it, rows.take(indices), config, share, precision)
+    batches = _Batches(len(rows), config.batch, it.seed, it.rng.device)
+    while (share := clock.share(it.state.step)) < 1:
+        loss = _step(it, rows.take(batches[it.state.step]), config, share, precision)
         step_loss.add(loss)
         it.state.step += 1
         share = clock.share(it.state.step)
@@ -192,12 +191,22 @@ class Clock:
         return step / (self.per_epoch * (self.budget.epochs or 1))
 
 
-def _batches(rows: int, size: int, rng: torch.Generator) -> Iterator[Tensor]:
-    """Shuffled rows for ever, an epoch after the other; the last short batch is left out."""
-    size = min(size, rows)
-    while True:
-        order = torch.randperm(rows, generator=rng, device=rng.device)
-        yield from order[: rows // size * size].split(size)
+class _Batches:
+    """Which rows each step takes: a function of (seed, step), so that a resumed run goes on exactly.
+
+    Each epoch is a permutation of all rows; its last short batch is left out.
+    """
+
+    def __init__(self, rows: int, size: int, seed: int, device: torch.device) -> None:
+        self.rows, self.size, self.seed, self.device = rows, min(size, rows), seed, device
+        self.epoch, self.order = -1, torch.empty(0)
+
+    def __getitem__(self, step: int) -> Tensor:
+        epoch, place = divmod(step, self.rows // self.size)
+        if epoch != self.epoch:
+            rng = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
+            self.epoch, self.order = epoch, torch.randperm(self.rows, generator=rng).to(self.device)
+        return self.order[place * self.size : (place + 1) * self.size]
 
 
 def _step(it: Learner, rows: Rows, config: TrainConfig, share: float, precision: torch.dtype) -> Tensor:

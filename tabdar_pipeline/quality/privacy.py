@@ -1,5 +1,7 @@
 """What a synthetic table gives away: closeness to training rows, copies, impossible values."""
 
+from collections import Counter
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -9,20 +11,28 @@ BLOCK = 250
 
 
 def dcr_share(train: Plain, holdout: Plain, other: Plain) -> float:
-    """Share of rows nearer to a training row than to a holdout row; 0.5 where none is remembered.
+    """Share of rows nearer to a training row than to a holdout row, as if both were as many.
 
-    Both pools must be of one size. L1 distance, numbers on the training range, a differing
-    category counts 2.
+    0.5 where no row is remembered, 1 where all are. L1 distance, numbers on the training range, a
+    differing category counts 2. A larger pool is nearer by chance: its odds are divided by its size.
     """
     a, b, s = (one_hot(t, train) for t in (train, holdout, other))
     near, far = _nearest(s, a), _nearest(s, b)
-    return float((near < far).mean() + (near == far).mean() / 2)
+    share = float((near < far).mean() + (near == far).mean() * len(a) / (len(a) + len(b)))
+    weighted = share * len(b)
+    return weighted / (weighted + (1 - share) * len(a))
 
 
 def copies(train: Plain, other: Plain) -> float:
     """Share of rows that equal a training row."""
     seen = set(_keys(train))
     return float(np.mean([key in seen for key in _keys(other)])) if len(other) else 0.0
+
+
+def twins(train: Plain) -> float:
+    """Share of training rows that another training row equals: what a fresh real row would score."""
+    rows = Counter(_keys(train))
+    return sum(n for n in rows.values() if n > 1) / max(len(train), 1)
 
 
 def off_support(train: Plain, other: Plain) -> float:

@@ -1,0 +1,82 @@
+"""Small tables and models that many tests share."""
+
+import datetime as dt
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # several threads wait on each other where cores are shared
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from tabdar_pipeline.synthesizer import TabDAR
+
+BENCHMARKS = Path(__file__).parents[2] / "shared" / "benchmarks"
+
+
+def mixed_table(rows: int = 600, seed: int = 0) -> pa.Table:
+    """Every kind of column: key, category, whole number, decimal, dense float, dates, missing, constant, text."""
+    rng = np.random.default_rng(seed)
+    level = rng.integers(0, 3, rows)
+    amount = np.where(rng.random(rows) < 0.4, 0.0, np.round(rng.lognormal(3, 1, rows), 2))
+    score = rng.normal(level, 0.3)
+    days = np.datetime64("2020-01-01") + rng.integers(0, 900, rows)
+    moments = np.datetime64("2024-01-01T00:00:00") + rng.integers(0, 10_000_000, rows).astype(
+        "timedelta64[s]"
+    )
+    return pa.table(
+        {
+            "customer_id": [f"K-{i:05d}" for i in rng.permutation(rows)],
+            "level": pa.array(np.array(["low", "mid", "high"])[level]).dictionary_encode(),
+            "visits": pa.array(rng.poisson(3, rows).astype(np.int16)),
+            "amount": pa.array(amount).cast(pa.decimal128(12, 2)),
+            "score": pa.array(score),
+            "active": pa.array(rng.random(rows) < 0.7),
+            "joined": pa.array(days.astype("datetime64[D]")),
+            "seen": pa.array(moments.astype("datetime64[us]")),
+            "note": [f"call {rng.integers(1000, 9999)} back" for _ in range(rows)],
+            "rating": pa.array([None if rng.random() < 0.2 else int(x) for x in 1 + level], pa.int8()),
+            "country": ["NL"] * rows,
+            "nothing": pa.nulls(rows, pa.int32()),
+            'odd "name". select': pa.array([dt.time(int(h)) for h in rng.integers(8, 18, rows)]),
+        }
+    )
+
+
+@pytest.fixture(scope="session")
+def table() -> pa.Table:
+    """A small table of every kind of column."""
+    return mixed_table()
+
+
+@pytest.fixture(scope="session")
+def model(table: pa.Table) -> TabDAR:
+    """A model of it, fitted for a moment."""
+    return TabDAR.fit(table, name="crm.mixed", epochs=4, seed=3)
+
+
+@pytest.fixture(scope="session")
+def saved(model: TabDAR, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The model on disk, with its ONNX graphs."""
+    folder = tmp_path_factory.mktemp("models") / "mixed"
+    model.save(folder)
+    model.export()
+    return folder
+
+
+@pytest.fixture(scope="session")
+def benchmarks() -> Path:
+    """The benchmark tables, where they are."""
+    if not (BENCHMARKS / "judge.py").is_file():
+        pytest.skip(f"the benchmark tables are not at {BENCHMARKS}")
+    return BENCHMARKS
+
+
+@pytest.fixture(scope="session")
+def judge_python() -> str:
+    """An interpreter with what the judge needs."""
+    if "JUDGE_PYTHON" not in os.environ:
+        pytest.skip("JUDGE_PYTHON names no interpreter with scikit-learn, scipy, pyarrow, xgboost")
+    return os.environ["JUDGE_PYTHON"]

@@ -1,0 +1,68 @@
+"""Keys and texts: made anew, unique, in the same pattern, block by block the same."""
+
+import json
+import re
+import uuid
+
+import pyarrow as pa
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tabdar_pipeline.codec.identifier import IdentifierCodec
+
+KEYS = pa.array([f"C-{i:06d}" for i in range(500)])
+
+
+@given(st.integers(0, 2000), st.integers(1, 300), st.integers(0, 2**32 - 1))
+def test_a_block_is_the_same_whoever_makes_it(start: int, rows: int, seed: int) -> None:
+    """Rows start..start+rows are a function of their numbers and the seed."""
+    codec = IdentifierCodec.fit(KEYS, unique=True)
+    whole = codec.generate(0, start + rows, seed, pa.string())
+
+    assert codec.generate(start, rows, seed, pa.string()).equals(whole.slice(start))
+
+
+def test_keys_are_unique_and_of_one_pattern() -> None:
+    """C-000123 gives C-######, every one once."""
+    made = IdentifierCodec.fit(KEYS, unique=True).generate(0, 20_000, 5, pa.string()).to_pylist()
+
+    assert len(set(made)) == len(made)
+    assert all(re.fullmatch(r"C-\d{6}", key) for key in made)
+
+
+def test_a_full_pattern_goes_on_with_a_suffix() -> None:
+    """More rows than the pattern has room for stay unique."""
+    codec = IdentifierCodec.fit(pa.array([f"k{i}" for i in range(10)]), unique=True)
+    made = codec.generate(0, 35, 1, pa.string()).to_pylist()
+
+    assert len(set(made)) == 35
+
+
+def test_integers_count_on_beyond_the_real_ones() -> None:
+    """No made-up key is a real one."""
+    made = IdentifierCodec.fit(pa.array(range(100, 200)), unique=True).generate(0, 50, 0, pa.int64())
+
+    assert made.to_pylist() == list(range(200, 250))
+
+
+def test_uuids_are_uuids() -> None:
+    """Version 4, and none of the source's."""
+    real = [str(uuid.uuid4()) for _ in range(50)]
+    codec = IdentifierCodec.fit(pa.array(real), unique=True)
+    made = codec.generate(0, 50, 0, pa.string()).to_pylist()
+
+    assert not set(made) & set(real)
+    assert {uuid.UUID(key).version for key in made} == {4}
+
+
+def test_texts_keep_their_patterns_but_not_their_words() -> None:
+    """Letters stay letters, digits digits, spaces where they were; missing cells stay as frequent."""
+    real = ["call 1234 back", None, "pay 99"] * 40
+    codec = IdentifierCodec.fit(pa.array(real), unique=False)
+    made = codec.generate(0, 3000, 0, pa.string())
+
+    assert 0.28 < made.null_count / 3000 < 0.39
+    assert all(
+        re.fullmatch(r"[a-z]{4} \d{4} [a-z]{4}|[a-z]{3} \d\d", text) for text in made.drop_null().to_pylist()
+    )
+    assert IdentifierCodec.from_json(json.loads(json.dumps(codec.to_json()))) == codec

@@ -1,0 +1,133 @@
+"""The network against its equations and its masks."""
+
+import math
+
+import pytest
+import torch
+
+from tabdar_pipeline.model.backbone import conceal
+from tabdar_pipeline.model.config import ModelConfig, TrainConfig
+from tabdar_pipeline.model.diffusion import denoise, denoising_loss
+from tabdar_pipeline.model.spec import ColumnSpec
+from tabdar_pipeline.model.tabdar import Batch, TabDAR
+from tabdar_pipeline.model.training import reveal_times
+
+SPECS = [
+    ColumnSpec(3),
+    ColumnSpec(4, (0.0, 0.3, 0.3, 0.8), (0.3, 0.3, 0.8, 1.0)),
+    ColumnSpec(1),
+    ColumnSpec(70),
+]
+
+
+@pytest.fixture
+def network() -> TabDAR:
+    """A small network of four columns, with weights that are not zero."""
+    torch.manual_seed(0)
+    model = TabDAR(SPECS, ModelConfig(width=16, layers=2, denoiser_width=16)).eval()
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    return model
+
+
+def batch(times: torch.Tensor) -> Batch:
+    rng = torch.Generator().manual_seed(0)
+    rows = len(times)
+    codes = torch.stack([torch.randint(s.levels, (rows,), generator=rng) for s in SPECS], dim=1)
+    return Batch(codes, torch.randn(rows, 4, generator=rng), torch.ones(rows, 4), times)
+
+
+def test_a_column_is_predicted_from_earlier_columns_alone(network: TabDAR) -> None:
+    """Changing a cell changes no condition of a column revealed before it, or at the same time."""
+    times = torch.tensor([[0, 1, 2, 3]]).repeat(5, 1)
+    it = batch(times)
+    z = network.conditions(it)
+    for c in range(4):
+        changed = it.codes.clone()
+        changed[:, c] = (changed[:, c] + 1) % max(SPECS[c].levels, 1)
+        values = it.values.clone()
+        values[:, c] += 1
+        other = network.conditions(Batch(changed, values, it.weight, times))
+        torch.testing.assert_close(other[:, : c + 1], z[:, : c + 1])
+        if SPECS[c].levels > 1 and c < 3:
+            assert not torch.allclose(other[:, c + 1 :], z[:, c + 1 :])
+
+
+def test_conditions_depend_on_what_is_visible_not_on_its_place(network: TabDAR) -> None:
+    """Columns given at one time see each other: their order does not matter (the paper's form)."""
+    it = batch(torch.tensor([[0, 0, 0, 1]]).repeat(3, 1))
+    mixed = Batch(it.codes, it.values, it.weight, torch.tensor([[0, 0, 0, 5]]).repeat(3, 1))
+
+    torch.testing.assert_close(network.conditions(it)[:, 3], network.conditions(mixed)[:, 3])
+
+
+def test_conceal_matches_its_definition() -> None:
+    """A token sees what is revealed no later, a query what is revealed strictly earlier."""
+    times = torch.tensor([[2, 0, 1]])
+    seen = conceal(times, times, strict=True)[0, 0] == 0
+    tokens = conceal(times, times, strict=False)[0, 0] == 0
+
+    assert seen.tolist() == [
+        [True, False, True, True],
+        [True, False, False, False],
+        [True, False, True, False],
+    ]
+    assert tokens.tolist() == [
+        [True, True, True, True],
+        [True, False, True, False],
+        [True, False, True, True],
+    ]
+
+
+@pytest.mark.parametrize("reveal", ["cached", "mixed", "paper"])
+def test_unknown_cells_are_revealed_last(reveal: str) -> None:
+    """They are no evidence for any known cell."""
+    known = torch.rand(200, 6, generator=torch.Generator().manual_seed(1)) < 0.7
+    times = reveal_times(known, "cached", torch.Generator().manual_seed(0))
+    latest = torch.where(known, times, -1).max(dim=1).values
+    earliest = torch.where(known, 99, times).min(dim=1).values
+
+    assert (earliest > latest).all()
+    assert reveal_times(known, reveal, torch.Generator().manual_seed(0)).shape == known.shape  # type: ignore[arg-type]
+
+
+def test_preconditioning_is_that_of_edm() -> None:
+    """c_skip, c_out, c_in, c_noise of table 1 with sigma_data = 1, written out literally."""
+    x, sigma = torch.tensor([[0.5, -2.0]]), torch.tensor([[0.3, 4.0]])
+    network = lambda a, c: 0.1 * a + c  # noqa: E731
+    for got, value, s in zip(denoise(network, x, sigma)[0], x[0], sigma[0], strict=True):
+        c_skip, c_out = 1 / (s**2 + 1), s / math.sqrt(s**2 + 1)
+        c_in, c_noise = 1 / math.sqrt(s**2 + 1), 0.25 * math.log(s)
+        torch.testing.assert_close(got, c_skip * value + c_out * network(c_in * value, c_noise))
+
+
+def test_the_loss_of_a_network_that_knows_nothing_is_one() -> None:
+    """lambda = 1 / c_out^2 makes F = 0 cost 1 a cell, whatever the noise level: y and n are independent."""
+    rng = torch.Generator().manual_seed(0)
+    y, noise = (torch.randn(200_000, 1, generator=rng) for _ in range(2))
+    for sigma in (0.1, 1.0, 10.0):
+        level = torch.full_like(y, sigma)
+        assert abs(float(denoising_loss(lambda x, _c: 0 * x, y, level, noise).mean()) - 1) < 0.02
+
+
+def test_batched_heads_equal_one_head_a_column(network: TabDAR) -> None:
+    """Stacking by size changes no cross-entropy."""
+    it = batch(torch.tensor([[0, 1, 2, 3]]).repeat(8, 1))
+    z = network.conditions(it)
+    loss = network.heads(z, it.codes)
+    for c, spec in enumerate(SPECS):
+        flat = torch.arange(int(network.table.offsets[c]), int(network.table.offsets[c + 1]))
+        logits = network.heads.logits(z[:, c], flat)
+        expected = (
+            torch.nn.functional.cross_entropy(logits, it.codes[:, c], reduction="none")
+            if spec.levels > 1
+            else 0 * loss[:, c]
+        )
+        torch.testing.assert_close(loss[:, c], expected)
+
+
+def test_the_configuration_refuses_what_cannot_be() -> None:
+    """The rule, the fact, the next step."""
+    with pytest.raises(Exception, match="multiple of heads, however: width=65"):
+        ModelConfig(width=65)
+    assert TrainConfig().reveal == "cached"

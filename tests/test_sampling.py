@@ -1,0 +1,125 @@
+"""The any-order loop, without any model: what it draws, what it leaves alone."""
+
+import math
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tabdar_pipeline.sampling.complete import complete, pick
+from tabdar_pipeline.sampling.draws import Draws
+from tabdar_pipeline.sampling.engine import Cells, Condition
+from tabdar_pipeline.sampling.heun import heun
+from tabdar_pipeline.sampling.memory import Memory
+from tabdar_pipeline.sampling.schedule import angles
+
+
+class FakeEngine:
+    """Every code is as likely as its number plus one; residuals are the noise."""
+
+    offsets = np.array([0, 3, 4, 6])
+    continuous = np.array([False, False, True, True, False, False])
+    reveal = "cached"
+    workers = 1
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[list[int], int]] = []
+
+    def start(self, rows: int) -> Memory:
+        return Memory(1, rows, 1, 2)
+
+    def step(self, memory: Memory, columns: np.ndarray, cells: Cells, target: int) -> Condition:
+        self.asked.append((columns.tolist(), target))
+        rows, k = len(cells.codes), int(np.diff(self.offsets)[target])
+        fresh = np.zeros((2, rows, 1, len(columns), 2), np.float32)
+        return Condition(
+            np.zeros((rows, 4), np.float32),
+            np.tile(np.log(np.arange(1, k + 1, dtype=np.float32)), (rows, 1)),
+            fresh,
+        )
+
+    def residuals(self, z: np.ndarray, flat: np.ndarray, noise: np.ndarray) -> np.ndarray:
+        return noise
+
+
+def test_each_column_is_revealed_once_in_the_order_of_the_draws() -> None:
+    """Every step reveals what the step before drew."""
+    engine, draws = FakeEngine(), Draws.of(1, 0, 3, rows=10)
+    complete(engine, Cells.empty(10, 3), [], draws)
+    a, b, c = draws.order
+
+    assert engine.asked == [([], a), ([a], b), ([b], c)]
+
+
+@settings(max_examples=30)
+@given(st.sets(st.integers(0, 2)), st.integers(0, 9))
+def test_visible_cells_are_never_touched(visible: set[int], seed: int) -> None:
+    """Observed codes and residuals come out bit for bit as they went in."""
+    rng = np.random.default_rng(seed)
+    given_cells = Cells(rng.integers(0, 1, (20, 3)), rng.standard_normal((20, 3)).astype(np.float32))
+    filled = complete(FakeEngine(), given_cells, sorted(visible), Draws.of(seed, 0, 3, rows=20))
+    kept = sorted(visible)
+
+    np.testing.assert_array_equal(filled.codes[:, kept], given_cells.codes[:, kept])
+    np.testing.assert_array_equal(filled.values[:, kept], given_cells.values[:, kept])
+
+
+def test_codes_are_drawn_at_their_probability() -> None:
+    """The inverse of the distribution function: shares within the error of 100,000 draws."""
+    logits = np.log(np.array([[0.1, 0.2, 0.7]], np.float32)).repeat(100_000, axis=0)
+    uniform = np.random.default_rng(0).random(100_000, dtype=np.float32)
+
+    np.testing.assert_allclose(np.bincount(pick(logits, uniform)) / 100_000, [0.1, 0.2, 0.7], atol=0.005)
+
+
+def test_barred_codes_are_not_drawn() -> None:
+    """An imputed cell is never NULL."""
+    filled = complete(
+        FakeEngine(),
+        Cells.empty(500, 3),
+        [],
+        Draws.of(0, 0, 3, rows=500),
+        {0: np.array([False, False, True])},
+    )
+
+    assert set(filled.codes[:, 0].tolist()) == {0, 1}
+
+
+def test_draws_of_a_row_depend_on_the_row_alone() -> None:
+    """Its own hash, not the rows beside it; and they are standard normal."""
+    hashes = np.random.default_rng(0).integers(0, 2**63, 20_000).astype(np.uint64)
+    whole, part = (Draws.of_rows(4, h, (0, 1)) for h in (hashes, hashes[5000:]))
+
+    np.testing.assert_array_equal(whole.normal[5000:], part.normal)
+    assert abs(whole.normal.mean()) < 0.02 and abs(whole.normal.std() - 1) < 0.02
+    assert abs(whole.uniform.mean() - 0.5) < 0.01
+
+
+def test_the_solver_is_exact_where_the_data_are_normal() -> None:
+    """F = 0 leaves the noise as it is; for y ~ N(m, s^2) the solution is m + s n."""
+    noise = np.linspace(-2, 2, 9)
+
+    np.testing.assert_array_equal(heun(lambda x, _theta: 0 * x, noise, angles(3)), noise)
+
+    mean, std = 0.7, 0.3
+
+    def network(x: np.ndarray, theta: float) -> np.ndarray:
+        """F of the optimal denoiser of N(mean, std^2): D = cos x + sin F."""
+        sigma, edm = math.tan(theta), x / math.cos(theta)
+        best = (std**2 * edm + sigma**2 * mean) / (std**2 + sigma**2)
+        return (best - math.cos(theta) * x) / math.sin(theta)
+
+    np.testing.assert_allclose(heun(network, noise, angles(60)), mean + std * noise, atol=0.02)
+
+
+def test_memory_grows_without_forgetting() -> None:
+    """Keys and values stay in their places when there is no more room."""
+    memory, kept = Memory(1, 2, 1, 3), []
+    for i in range(40):
+        fresh = np.full((2, 2, 1, 1, 3), i, np.float32)
+        kept.append(fresh)
+        memory.add(fresh)
+
+    assert memory.filled == 40
+    np.testing.assert_array_equal(memory.arrays[0][:, :, :40], np.concatenate(kept, axis=3)[0])
+    assert (memory.hidden()[:40] == 0).all() and (memory.hidden()[40:] < -1e8).all()

@@ -1,0 +1,124 @@
+"""Training: it learns, keeps its budget, repeats itself, and goes on where it stopped."""
+
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+from conftest import mixed_table
+
+from tabdar_pipeline.errors import SourceError, UsageError
+from tabdar_pipeline.synthesizer import TabDAR
+
+
+def weights(model: TabDAR) -> dict[str, torch.Tensor]:
+    return model.network.state_dict()
+
+
+def dependent(rows: int = 3000) -> pa.Table:
+    """b copies a in nine rows of ten; x lies near a."""
+    rng = np.random.default_rng(0)
+    a = rng.integers(0, 4, rows)
+    b = np.where(rng.random(rows) < 0.9, a, rng.integers(0, 4, rows))
+    return pa.table({"a": a.astype(str), "b": b.astype(str), "x": a + rng.normal(0, 0.1, rows)})
+
+
+def test_dependencies_are_learned() -> None:
+    """After some epochs, b equals a as often as in the data, and x follows a."""
+    table = dependent()
+    made = TabDAR.fit(table, epochs=30, seed=0).sample(4000, seed=1)
+    agree = (made["a"] == made["b"]).mean()
+    x = made.groupby("a")["x"].mean()
+
+    assert abs(agree - 0.925) < 0.05
+    assert all(abs(x[str(k)] - k) < 0.15 for k in range(4))
+
+
+def test_the_same_seed_gives_the_same_weights() -> None:
+    """Bit for bit, on one machine with one number of threads."""
+    table = mixed_table(300)
+    one, two, other = (TabDAR.fit(table, epochs=2, seed=s, threads=1) for s in (1, 1, 2))
+
+    assert all(torch.equal(a, b) for a, b in zip(weights(one).values(), weights(two).values(), strict=True))
+    assert one.fingerprint == two.fingerprint
+    assert one.fingerprint != other.fingerprint
+
+
+def test_training_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cut off in the middle and resumed, it ends at the weights of an uninterrupted run."""
+    monkeypatch.setattr("tabdar_pipeline.synthesizer.KEEP_EVERY_S", 0.0)
+    table = mixed_table(300)
+    whole = TabDAR.fit(table, epochs=6, seed=1, threads=1)
+
+    def cut(record: object) -> None:
+        if record.budget > 0.5:  # type: ignore[attr-defined]
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        TabDAR.fit(table, epochs=6, seed=1, threads=1, resume=tmp_path, progress=cut)
+    assert any(tmp_path.iterdir())
+    resumed = TabDAR.fit(table, epochs=6, seed=1, threads=1, resume=tmp_path)
+
+    assert all(
+        torch.equal(a, b) for a, b in zip(weights(whole).values(), weights(resumed).values(), strict=True)
+    )
+    assert not any(tmp_path.iterdir())
+
+
+def test_a_budget_of_seconds_is_kept() -> None:
+    """From call to best weights."""
+    started = time.perf_counter()
+    model = TabDAR.fit(mixed_table(300), seconds=3, seed=0)
+
+    assert 2.5 < time.perf_counter() - started < 6
+    assert model.history[-1].budget == 1.0
+
+
+def test_missing_cells_are_neither_imputed_nor_a_reason_to_fail() -> None:
+    """Missingness itself is generated, with its dependence on other columns."""
+    rng = np.random.default_rng(0)
+    group = rng.integers(0, 2, 3000)
+    value = np.where(rng.random(3000) < np.where(group == 1, 0.8, 0.1), np.nan, rng.normal(size=3000))
+    table = pa.table({"group": group.astype(str), "value": pa.array(value, from_pandas=True)})
+    made = TabDAR.fit(table, epochs=25, seed=0).sample(4000, seed=0)
+    missing = made["value"].isna().groupby(made["group"]).mean()
+
+    assert abs(missing["1"] - 0.8) < 0.08
+    assert abs(missing["0"] - 0.1) < 0.08
+
+
+@pytest.mark.parametrize("reveal", ["paper", "mixed"])
+def test_the_forms_of_the_mask_train_and_sample(reveal: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The paper's pure form among them."""
+    monkeypatch.setattr("tabdar_pipeline.synthesizer.REVEAL", reveal)
+    model = TabDAR.fit(dependent(1500), epochs=25, seed=0)
+    made = model.sample(2000, seed=0, engine="torch")
+
+    assert model.settings["train"]["reveal"] == reveal
+    assert (made["a"] == made["b"]).mean() > 0.75
+
+
+def test_what_cannot_be_learned_is_refused() -> None:
+    """Before any work, by name."""
+    with pytest.raises(SourceError, match="at least 2 rows"):
+        TabDAR.fit(pa.table({"a": [1]}))
+    with pytest.raises(SourceError, match="at least 2 rows"):
+        TabDAR.fit(pa.table({"a": pa.array([], pa.int64())}))
+    with pytest.raises(UsageError, match="seconds or epochs"):
+        TabDAR.fit(dependent(50), seconds=1, epochs=1)
+    with pytest.raises(UsageError, match="above 0"):
+        TabDAR.fit(dependent(50), seconds=-1)
+
+
+def test_tiny_and_odd_tables_work() -> None:
+    """Ten rows, one column, duplicated rows, strange names."""
+    for table in (
+        pa.table({"a": ["x", "y"] * 5}),
+        pa.table({"n": list(range(10))}),
+        pa.table({'q"uo.te d': [1.5, 2.5, 1.5, 2.5, 9.0], "select": [True, False, True, False, True]}),
+    ):
+        made = TabDAR.fit(table, epochs=1).sample(7, format="arrow", engine="torch")
+        assert made.schema.remove_metadata() == table.schema.remove_metadata()  # type: ignore[union-attr]
+        assert made.num_rows == 7  # type: ignore[union-attr]
