@@ -49,7 +49,7 @@ def section(words: tuple[str, ...], command: Any) -> str:
 
 def shown(parameter: Any) -> str:
     """MODEL_DIR or --seed."""
-    return parameter.name.upper() if parameter.param_type_name == "argument" else parameter.opts[0]
+    return str(parameter.name.upper() if parameter.param_type_name == "argument" else parameter.opts[0])
 
 
 if __name__ == "__main__":
