@@ -6,9 +6,13 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tabdar_pipeline.errors import UsageError
 from tabdar_pipeline.warehouse.demo import build_demo
+
+if TYPE_CHECKING:
+    import dagster as dg
 
 JOB = "refresh_synthetic_customers"
 DATABASE = Path(".tabdar/demo.duckdb")
@@ -48,20 +52,34 @@ def run_demo(root: Path, seconds: float | None, progress: Callable[[float, str],
     progress(0.0, "building the warehouse")
     if not (root / DATABASE).exists():
         build_demo(root / DATABASE)
-    if seconds is not None:
-        os.environ["TABDAR_DEMO_SECONDS"] = str(seconds)
-    return DemoResult(_run_job(progress), root)
+    return DemoResult(_run_job(root, seconds, progress), root)
 
 
-def _run_job(progress: Callable[[float, str], None]) -> bool:
+def _run_job(root: Path, seconds: float | None, progress: Callable[[float, str], None]) -> bool:
     import dagster as dg
-
-    from tabdar_pipeline.definitions import defs
 
     logging.getLogger("dagster").addFilter(_Progress(progress))
     with dg.DagsterInstance.get() as instance:
-        job = defs().resolve_job_def(JOB)
+        job = _definitions(root, seconds).resolve_job_def(JOB)
         return job.execute_in_process(instance=instance, raise_on_error=False).success
+
+
+def _definitions(root: Path, seconds: float | None) -> "dg.Definitions":
+    """The code location's own, or its component with another budget."""
+    if seconds is None:
+        from tabdar_pipeline.definitions import defs
+
+        return defs()
+    import dagster as dg
+    import yaml
+
+    from tabdar_pipeline.components.synthetic_table import SyntheticTable
+
+    text = (Path(__file__).parent / "defs" / "customers" / "defs.yaml").read_text(encoding="utf-8")
+    attributes = yaml.safe_load(text)["attributes"] | {"train": {"seconds": seconds}}
+    attributes |= {"storage": str(root / ".tabdar"), "folder": str(root / attributes["folder"])}
+    attributes["source"]["database"] = str(root / DATABASE)
+    return dg.build_defs_for_component(SyntheticTable.from_attributes_dict(attributes=attributes))
 
 
 class _Progress(logging.Filter):

@@ -28,7 +28,7 @@ def dependent(rows: int = 3000) -> pa.Table:
 def test_dependencies_are_learned() -> None:
     """After some epochs, b equals a as often as in the data, and x follows a."""
     table = dependent()
-    made = TabDAR.fit(table, epochs=30, seed=0).sample(4000, seed=1)
+    made = TabDAR.fit(table, epochs=20, seed=0).sample(4000, seed=1, engine="torch")
     agree = (made["a"] == made["b"]).mean()
     x = made.groupby("a")["x"].mean()
 
@@ -82,7 +82,7 @@ def test_missing_cells_are_neither_imputed_nor_a_reason_to_fail() -> None:
     group = rng.integers(0, 2, 3000)
     value = np.where(rng.random(3000) < np.where(group == 1, 0.8, 0.1), np.nan, rng.normal(size=3000))
     table = pa.table({"group": group.astype(str), "value": pa.array(value, from_pandas=True)})
-    made = TabDAR.fit(table, epochs=25, seed=0).sample(4000, seed=0)
+    made = TabDAR.fit(table, epochs=20, seed=0).sample(4000, seed=0, engine="torch")
     missing = made["value"].isna().groupby(made["group"]).mean()
 
     assert abs(missing["1"] - 0.8) < 0.08
@@ -93,7 +93,7 @@ def test_missing_cells_are_neither_imputed_nor_a_reason_to_fail() -> None:
 def test_the_forms_of_the_mask_train_and_sample(reveal: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The paper's pure form among them."""
     monkeypatch.setattr("tabdar_pipeline.synthesizer.REVEAL", reveal)
-    model = TabDAR.fit(dependent(1500), epochs=25, seed=0)
+    model = TabDAR.fit(dependent(1500), epochs=15, seed=0)
     made = model.sample(2000, seed=0, engine="torch")
 
     assert model.settings["train"]["reveal"] == reveal

@@ -1,5 +1,6 @@
 """The steps of one table, from source to release, as plain functions: Dagster only calls them."""
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -147,7 +148,15 @@ def judge_candidate(plan: Plan, progress: Callable[[str, float], None]) -> Judge
     )
     shelf.write_text(plan.home / REPORT, page)
     judged = Judged(figures, suite, decision, plan.home / REPORT)
-    shelf.put(plan.home, "judged", _Kept(figures.to_json(), suite.to_json(), decision.to_json()))
+    kept = _Kept(
+        figures.to_json(),
+        suite.to_json(),
+        decision.to_json(),
+        _digest(plan),
+        taken.data_version,
+        model.fingerprint,
+    )
+    shelf.put(plan.home, "judged", kept)
     return judged
 
 
@@ -159,7 +168,14 @@ def publish_release(plan: Plan, warehouse: Warehouse) -> Release:
     judged = shelf.get(plan.home, "judged")
     if not judged["decision"]["passed"]:
         raise ReleaseRefused(plan.target, tuple(judged["decision"]["reasons"]))
-    it = checkpoint.describe(plan.home / MODEL)
+    now = (_digest(plan), taken.data_version, checkpoint.describe(plan.home / MODEL).fingerprint)
+    if now != (judged["candidate"], judged["data_version"], judged["model"]):
+        raise ReleaseRefused(
+            plan.target,
+            (
+                "snapshot, model or candidate are newer than their report: materialize candidate and report again",
+            ),
+        )
     manifest = Manifest(
         source={
             "database": plan.database.name,
@@ -172,7 +188,7 @@ def publish_release(plan: Plan, warehouse: Warehouse) -> Release:
         schema_fingerprint=contract.schema.fingerprint,
         code_version=library_versions()["tabdar-pipeline"],
         libraries=library_versions(),
-        model_fingerprint=it.fingerprint,
+        model_fingerprint=judged["model"],
         seeds={"fit": plan.fit.seed, "sample": plan.sample_seed, "evaluate": plan.sample_seed},
         settings=plan.settings(),
         figures=judged["figures"]["values"],
@@ -197,6 +213,14 @@ class _Kept:
     figures: dict[str, Any]
     suite: dict[str, Any]
     decision: dict[str, Any]
+    candidate: str  # SHA-256 of the file that was judged
+    data_version: str
+    model: str
+
+
+def _digest(plan: Plan) -> str:
+    with (plan.home / CANDIDATE).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def held_out(plan: Plan) -> Split:

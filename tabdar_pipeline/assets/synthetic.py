@@ -30,7 +30,10 @@ class Names:
     def of(cls, plan: Plan) -> "Names":
         """The source by its own name, the release by its target's."""
         source, target = Relation.parse(plan.table), Relation.parse(plan.target)
-        return cls(dg.AssetKey([source.schema, source.name]), dg.AssetKey([target.schema, target.name]))
+        return cls(
+            dg.AssetKey([_plain(source.schema), _plain(source.name)]),
+            dg.AssetKey([_plain(target.schema), _plain(target.name)]),
+        )
 
     def step(self, name: str) -> dg.AssetKey:
         """A step on the way to the release."""
@@ -39,7 +42,7 @@ class Names:
     @property
     def group(self) -> str:
         """One group a table, named as Dagster allows."""
-        return "_".join("".join(c if c.isalnum() else "_" for c in part) for part in self.release.path)
+        return "_".join(self.release.path)
 
 
 def spec(plan: Plan, step: str, after: str | None, kinds: set[str], description: str) -> dg.AssetSpec:
@@ -303,4 +306,9 @@ def _release(plan: Plan, asset: dg.AssetSpec) -> dg.AssetsDefinition:
 
 def _op(asset: dg.AssetSpec) -> str:
     """A name for the op behind an asset."""
-    return "__".join("".join(c if c.isalnum() else "_" for c in part) for part in asset.key.path)
+    return "__".join(asset.key.path)
+
+
+def _plain(name: str) -> str:
+    """A name as Dagster allows it: ASCII letters, digits and underscores."""
+    return "".join(c if c.isascii() and c.isalnum() else "_" for c in name)

@@ -69,7 +69,7 @@ class BackboneStep(nn.Module):
         """Columns (N,), codes and values (B, N), hidden (N, N), target (1,), levels (K,)."""
         memory = [Past(past[i], past[i + 1], past_hidden) for i in range(0, len(past), 2)]
         x = self.embedding(columns, codes, values)
-        query = self.backbone.query[target].expand(len(codes), -1, -1)
+        query = self.backbone.query[target].expand(codes.shape[0], -1, -1)
         fresh = []
         for i, block in enumerate(self.backbone.encoder):
             normed = block.norm(x)

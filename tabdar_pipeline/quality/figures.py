@@ -68,7 +68,7 @@ def evaluate(
     values = _figures(real, made, a, seed, lambda n, x: tell(n, 0.5 + x / 2))
     floor["copies"] = privacy.twins(a)  # equal rows fall on one side of the split
     floor["dcr_share"] = 0.5
-    pools = a.sample(10 * NEIGHBOURS, rng), b.sample(NEIGHBOURS, rng)
+    pools = a.sample(10 * NEIGHBOURS, rng), b.sample(10 * NEIGHBOURS, rng)
     values["dcr_share"] = privacy.dcr_share(*pools, made.sample(NEIGHBOURS // 2, rng))
     if target is not None:
         tell("utility", 1.0)

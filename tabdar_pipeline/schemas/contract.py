@@ -4,6 +4,7 @@ A person writes or reviews it once and versions it with their code. `Contract.in
 ranges, vocabularies and nullability as seen, no wider.
 """
 
+import datetime as dt
 import hashlib
 import json
 from collections.abc import Mapping
@@ -232,6 +233,8 @@ def _value(text: str, column: Column) -> Any:
     kind = arrow_type(column.arrow_type)
     if pa.types.is_decimal(kind):
         return float(text)
+    if pa.types.is_time(kind):
+        return dt.time.fromisoformat(text)
     return pa.scalar(text).cast(kind).as_py()
 
 

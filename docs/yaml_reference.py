@@ -1,0 +1,74 @@
+"""Write docs/yaml-reference.md from the component's own fields: python docs/yaml_reference.py."""
+
+from pathlib import Path
+from typing import Any, get_args
+
+from pydantic.fields import FieldInfo
+
+from tabdar_pipeline.components.synthetic_table import Policy, Sample, Source, SyntheticTable, Train
+
+PAGE = Path(__file__).with_name("yaml-reference.md")
+HEAD = """# YAML reference
+
+`type: tabdar_pipeline.SyntheticTable`. Unknown keys and values out of range are refused when the definitions load. This page is
+written by `make docs`.
+"""
+SECTIONS = {
+    "attributes": SyntheticTable,
+    "attributes.source": Source,
+    "attributes.train": Train,
+    "attributes.sample": Sample,
+    "attributes.policy": Policy,
+}
+
+
+def page() -> str:
+    """The whole page."""
+    return HEAD + "".join(section(name, model) for name, model in SECTIONS.items())
+
+
+def section(name: str, model: Any) -> str:
+    """A table of one model's fields."""
+    rows = "".join(row(key, field) for key, field in model.model_fields.items())
+    return f"\n## {name}\n\n| key | type | default | meaning |\n|---|---|---|---|\n{rows}"
+
+
+def row(key: str, field: FieldInfo) -> str:
+    """One field."""
+    default = "required" if field.is_required() else shown(field.default)
+    return f"| `{key}` | {kind(field)} | {default} | {field.description} |\n"
+
+
+def shown(default: Any) -> str:
+    """A default as YAML would write it."""
+    if default is None or default in ([], {}):
+        return ""
+    return "" if hasattr(default, "model_fields") else f"`{default}`"
+
+
+def kind(field: FieldInfo) -> str:
+    """The type and its bounds, in words."""
+    words = " or ".join(
+        name(it) for it in (get_args(field.annotation) or (field.annotation,)) if it is not type(None)
+    )
+    bounds = [
+        f"{sign} {getattr(it, attribute)}"
+        for it in field.metadata
+        for attribute, sign in BOUNDS.items()
+        if hasattr(it, attribute)
+    ]
+    return ", ".join([words, *bounds])
+
+
+BOUNDS = {"gt": ">", "ge": "≥", "lt": "<", "le": "≤"}
+
+
+def name(annotation: Any) -> str:
+    """A type's name, or a literal's value."""
+    return (
+        f"`{annotation}`" if isinstance(annotation, str) else getattr(annotation, "__name__", str(annotation))
+    )
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")

@@ -1,0 +1,190 @@
+"""What a person sees: the asset graph, a materialization with its plots, the report, in a real browser."""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+IMAGES = ROOT / "docs" / "images"
+SCREENSHOTS = bool(os.environ.get("TABDAR_SCREENSHOTS"))
+STRICT = "policy: {predict: newsletter}"
+LENIENT = (
+    "policy: {shape_error: 60, trend_error: 60, c2st_boosted: 0.5, utility_gap: 1, dcr_share: 0.5, copies: 1}"
+)
+FLAGS = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-dev-shm-usage",
+    "--window-size=1400,1000",
+)
+
+pytestmark = pytest.mark.skipif(
+    shutil.which("chromium") is None or shutil.which("chromedriver") is None,
+    reason="chromium and chromedriver are not installed (Debian: chromium, chromium-driver)",
+)
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the project, in which the demo ran for some seconds."""
+    root = tmp_path_factory.mktemp("project")
+    for name in ("workspace.yaml", "dagster.yaml", "pyproject.toml", "README.md"):
+        shutil.copy(ROOT / name, root / name)
+    shutil.copytree(
+        ROOT / "tabdar_pipeline", root / "tabdar_pipeline", ignore=shutil.ignore_patterns("__pycache__")
+    )
+    settings = root / "tabdar_pipeline" / "defs" / "customers" / "defs.yaml"
+    if not SCREENSHOTS:  # some seconds of training are enough to look at, not to release
+        settings.write_text(settings.read_text().replace(STRICT, LENIENT))
+    environment = os.environ | {"PYTHONPATH": str(root)}
+    if SCREENSHOTS:
+        environment.pop("OMP_NUM_THREADS")
+    seconds = [] if SCREENSHOTS else ["--seconds", "15"]
+    command = [sys.executable, "-m", "tabdar_pipeline", "demo", *seconds]
+    done = subprocess.run(
+        command, cwd=root, env=environment, capture_output=True, text=True, timeout=400, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return root
+
+
+@pytest.fixture(scope="module")
+def address(project: Path) -> Iterator[str]:
+    """The webserver, on loopback."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    server = subprocess.Popen(
+        [
+            str(Path(sys.executable).with_name("dagster-webserver")),
+            "-w",
+            "workspace.yaml",
+            "-h",
+            "127.0.0.1",
+            "-p",
+            str(port),
+        ],
+        cwd=project,
+        env=os.environ | {"DAGSTER_HOME": str(project / ".dagster"), "PYTHONPATH": str(project)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        _wait_for(f"http://127.0.0.1:{port}/server_info")
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.terminate()
+        server.wait(20)
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator["object"]:
+    """Headless Chromium."""
+    from selenium import webdriver
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = str(shutil.which("chromium"))
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('chromium')}"):
+        options.add_argument(flag)
+    service = webdriver.ChromeService(executable_path=shutil.which("chromedriver"))
+    driver = webdriver.Chrome(options=options, service=service)
+    yield driver
+    driver.quit()
+
+
+def test_the_asset_graph_shows_the_way_to_the_release(browser, address):
+    """Every step is a node."""
+    browser.get(f"{address}/asset-groups")
+    for text in ("snapshot", "model", "onnx", "candidate", "report", "customers"):
+        _see(browser, text)
+    time.sleep(3)
+    _keep(browser, "asset-graph")
+    _no_errors(browser)
+
+
+def test_a_materialization_shows_its_plots(browser, address):
+    """The learning curve of the model, the columns of the report: pictures that load."""
+    for step, picture in (("model", "learning curve"), ("report", "each column")):
+        browser.get(f"{address}/assets/synthetic/customers/{step}?view=events")
+        _see(browser, "aterializ")
+        _open_markdown(browser, picture)
+        assert _loaded_pictures(browser) >= 1, step
+        _keep(browser, f"materialization-{step}")
+        _no_errors(browser)
+
+
+def test_the_report_opens_without_a_network(browser, project):
+    """All pictures are inside, none is broken."""
+    browser.get((project / ".tabdar" / "synthetic.customers" / "report.html").as_uri())
+    _see(browser, "Figures")
+    _keep(browser, "report")
+
+    assert _loaded_pictures(browser) >= 4
+    _no_errors(browser)
+
+
+def _wait_for(url: str) -> None:
+    for _ in range(120):
+        try:
+            urllib.request.urlopen(url, timeout=2).read()
+        except OSError:
+            time.sleep(0.5)
+        else:
+            return
+    raise TimeoutError(url)
+
+
+def _see(browser, text: str) -> None:
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    WebDriverWait(browser, 60).until(lambda it: text in it.find_element("tag name", "body").text)
+
+
+def _open_markdown(browser, picture: str) -> None:
+    """Metadata in Markdown is shown behind a button."""
+    for button in browser.find_elements(
+        "xpath", "//*[self::button or self::a or self::div][normalize-space(.)='Show markdown']"
+    ):
+        button.click()
+        time.sleep(1)
+        if picture in browser.page_source:
+            return
+        browser.execute_script("document.activeElement.blur()")
+        from selenium.webdriver.common.keys import Keys
+
+        browser.find_element("tag name", "body").send_keys(Keys.ESCAPE)
+        time.sleep(0.5)
+
+
+def _loaded_pictures(browser) -> int:
+    time.sleep(1)
+    return browser.execute_script(
+        "return [...document.images].filter(i => i.src.startsWith('data:image/png') && i.complete && i.naturalWidth > 50).length"
+    )
+
+
+def _keep(browser, name: str) -> None:
+    """A screenshot, where they are asked for."""
+    if SCREENSHOTS:
+        IMAGES.mkdir(exist_ok=True)
+        browser.save_screenshot(str(IMAGES / f"{name}.png"))
+
+
+def _no_errors(browser) -> None:
+    errors = [e for e in browser.get_log("browser") if e["level"] == "SEVERE"]
+    assert not errors, errors

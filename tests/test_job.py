@@ -1,0 +1,177 @@
+"""The whole job in process: from a DuckDB table to a published release, or to none."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import duckdb
+import pyarrow.parquet as pq
+import pytest
+
+from tabdar_pipeline.assets.steps import publish_release
+from tabdar_pipeline.components.synthetic_table import SyntheticTable
+from tabdar_pipeline.errors import ReleaseRefused
+from tabdar_pipeline.warehouse.demo import build_demo
+from tabdar_pipeline.warehouse.duckdb import Warehouse
+from tabdar_pipeline.warehouse.publish import releases, verify
+
+TARGET = "synthetic.customers"
+LENIENT = {
+    "shape_error": 60,
+    "trend_error": 60,
+    "c2st_boosted": 0.5,
+    "utility_gap": 1,
+    "dcr_share": 0.5,
+    "copies": 1,
+}
+STRICT = {"shape_error": 0, "trend_error": 0, "c2st_boosted": 0}
+
+
+def component(root: Path, **attributes: Any) -> SyntheticTable:
+    settings = {
+        "source": {"database": str(root / "demo.duckdb"), "table": "crm.customers", "limit": 800},
+        "train": {"epochs": 2},
+        "target": TARGET,
+        "policy": LENIENT,
+        "storage": str(root / "run"),
+        "folder": str(root / "releases"),
+    }
+    return SyntheticTable.from_attributes_dict(attributes=settings | attributes)
+
+
+def refresh(root: Path, **attributes: Any) -> dg.ExecuteInProcessResult:
+    defs = dg.build_defs_for_component(component(root, **attributes))
+    job = defs.resolve_job_def("refresh_synthetic_customers")
+    return job.execute_in_process(raise_on_error=False)
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A warehouse after one accepted and one refused refresh."""
+    root = tmp_path_factory.mktemp("job")
+    build_demo(root / "demo.duckdb", rows=1500)
+    root.joinpath("first").write_text(str(refresh(root).success))
+    root.joinpath("second").write_text(str(refresh(root, policy=STRICT, sample={"seed": 9}).success))
+    return root
+
+
+def test_an_accepted_table_is_released_with_the_types_of_its_source(root: Path) -> None:
+    """Table, view, record and parquet, all of one release."""
+    assert (root / "first").read_text() == "True"
+    with duckdb.connect(str(root / "demo.duckdb"), read_only=True) as connection:
+        types = [
+            {row[0]: row[1] for row in connection.execute(f"DESCRIBE {name}").fetchall()}
+            for name in ("crm.customers", "synthetic.customers", "synthetic.customers__r0001")
+        ]
+        keys = connection.execute(
+            "SELECT count(DISTINCT customer_id), count(*) FROM synthetic.customers"
+        ).fetchall()
+
+    assert types[0] == types[1] == types[2]
+    assert keys == [(800, 800)]
+    assert (root / "releases" / TARGET / "r0001" / "data.parquet").is_file()
+
+
+def test_the_manifest_says_where_the_rows_come_from(root: Path) -> None:
+    """Source, data version, contract, model, seeds, figures, floor, decision."""
+    manifest = releases(Warehouse(root / "demo.duckdb"), TARGET)[0].manifest
+
+    assert manifest["source"]["table"] == "crm.customers"
+    assert manifest["decision"]["passed"] is True
+    assert set(manifest["figures"]) == set(manifest["floor"])
+    assert all(
+        len(manifest[name]) == 64 for name in ("contract_hash", "schema_fingerprint", "model_fingerprint")
+    )
+    assert verify(Warehouse(root / "demo.duckdb"), TARGET)
+
+
+def test_a_refused_candidate_leaves_the_previous_release_served(root: Path) -> None:
+    """Nothing of it touches the published schema; its report says why."""
+    found = releases(Warehouse(root / "demo.duckdb"), TARGET)
+    judged = json.loads((root / "run" / TARGET / "judged.json").read_text())
+
+    assert (root / "second").read_text() == "False"
+    assert [(r.number, r.served) for r in found] == [(1, True)]
+    assert judged["decision"]["reasons"]
+    assert "Refused" in (root / "run" / TARGET / "report.html").read_text()
+
+
+def test_a_candidate_that_was_not_judged_is_never_released(root: Path, tmp_path: Path) -> None:
+    """Not even where the report of another one was accepted."""
+    shutil.copytree(root / "run", tmp_path / "run")
+    home = tmp_path / "run" / TARGET
+    judged = json.loads((home / "judged.json").read_text())
+    judged["decision"]["passed"] = True
+    (home / "judged.json").write_text(json.dumps(judged))
+    rows = pq.read_table(home / "candidate.parquet")
+    pq.write_table(rows.slice(10), home / "candidate.parquet")
+    plan = component(root, storage=str(tmp_path / "run")).plan(root)
+
+    with pytest.raises(ReleaseRefused, match="newer than their report"):
+        publish_release(plan, Warehouse(root / "demo.duckdb"))
+
+
+def test_a_broken_contract_stops_the_job_before_training(root: Path, tmp_path: Path) -> None:
+    """And says which column, which check, how many rows."""
+    contract = (root / "run" / TARGET / "contract.yaml").read_text()
+    contract = re.sub(r"( age:.*?maximum: )'\d+'", r"\1'30'", contract, count=1, flags=re.DOTALL)
+    (tmp_path / "contract.yaml").write_text(contract)
+    result = refresh(root, contract=str(tmp_path / "contract.yaml"), storage=str(tmp_path / "run"))
+    check = next(e for e in result.all_events if e.event_type_value == "ASSET_CHECK_EVALUATION")
+
+    assert not result.success
+    assert "column 'age'" in str(check.event_specific_data)
+    assert not (tmp_path / "run" / TARGET / "model").exists()
+
+
+@pytest.mark.parametrize(
+    ("source", "says"),
+    [
+        ({"database": "nowhere.duckdb", "table": "crm.customers"}, "does not exist"),
+        ({"table": "crm.custmers"}, "customers"),
+        ({"table": "crm.customers", "columns": ["agee"]}, "age"),
+        ({"table": "crm.customers", "where": "age > 500"}, "at least 2 rows"),
+        ({"table": "crm.customers", "where": "1 = 1; DROP TABLE crm.customers"}, "SQL|expression"),
+    ],
+)
+def test_a_bad_source_is_refused_before_any_work(
+    root: Path, tmp_path: Path, source: dict[str, Any], says: str
+) -> None:
+    """The message names the fact and the next step; nothing is written to the warehouse."""
+    before = (root / "demo.duckdb").read_bytes()
+    settings = {"database": str(root / "demo.duckdb")} | source
+    result = refresh(root, source=settings, storage=str(tmp_path / "run"))
+    failure = next(e for e in result.all_events if e.is_step_failure)
+
+    assert re.search(says, str(failure.event_specific_data.error))
+    assert (root / "demo.duckdb").read_bytes() == before
+
+
+def test_the_whole_job_runs_on_adult(benchmarks: Path, tmp_path: Path) -> None:
+    """Real data, loaded into DuckDB from parquet."""
+    with duckdb.connect(str(tmp_path / "demo.duckdb")) as connection:
+        connection.execute("CREATE SCHEMA census")
+        connection.execute(
+            "CREATE TABLE census.adult AS SELECT * EXCLUDE (__split) FROM read_parquet(?)",
+            [str(benchmarks / "data" / "adult.parquet")],
+        )
+    source = {"database": str(tmp_path / "demo.duckdb"), "table": "census.adult", "limit": 4000}
+    adult = SyntheticTable.from_attributes_dict(
+        attributes={
+            "source": source,
+            "train": {"seconds": 15},
+            "storage": str(tmp_path / "run"),
+            "policy": {**LENIENT, "predict": "income"},
+        }
+    )
+    job = dg.build_defs_for_component(adult).resolve_job_def("refresh_synthetic_adult")
+    result = job.execute_in_process()
+    release = releases(Warehouse(tmp_path / "demo.duckdb"))[0]
+
+    assert result.success
+    assert release.row_count == 4000
+    assert release.manifest["figures"]["utility"] > 0.7
+    assert release.manifest["figures"]["off_support"] == 0
