@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 from tabdar_pipeline.errors import UsageError
 from tabdar_pipeline.warehouse.demo import build_demo
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 JOB = "refresh_synthetic_customers"
 DATABASE = Path(".tabdar/demo.duckdb")
 HOME = Path(".dagster")
-STEPS = ("snapshot", "model", "onnx", "candidate", "report", "release")
+# Where each step begins, as a share of the whole: most of the time is training.
+BEGINS = {"snapshot": 0.0, "model": 0.02, "onnx": 0.6, "candidate": 0.75, "report": 0.8, "customers": 0.97}
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +59,21 @@ def run_demo(root: Path, seconds: float | None, progress: Callable[[float, str],
 def _run_job(root: Path, seconds: float | None, progress: Callable[[float, str], None]) -> bool:
     import dagster as dg
 
-    logging.getLogger("dagster").addFilter(_Progress(progress))
+    @dg.logger
+    def terminal(_: dg.InitLoggerContext) -> logging.Logger:
+        logger = logging.Logger("demo", logging.INFO)  # noqa: LOG001
+        logger.addHandler(_Progress(progress))
+        return logger
+
+    defs = dg.Definitions.merge(_definitions(root, seconds), dg.Definitions(loggers={"terminal": terminal}))
     with dg.DagsterInstance.get() as instance:
-        job = _definitions(root, seconds).resolve_job_def(JOB)
-        return job.execute_in_process(instance=instance, raise_on_error=False).success
+        return (
+            defs.resolve_job_def(JOB)
+            .execute_in_process(
+                instance=instance, raise_on_error=False, run_config={"loggers": {"terminal": {}}}
+            )
+            .success
+        )
 
 
 def _definitions(root: Path, seconds: float | None) -> "dg.Definitions":
@@ -82,18 +94,23 @@ def _definitions(root: Path, seconds: float | None) -> "dg.Definitions":
     return dg.build_defs_for_component(SyntheticTable.from_attributes_dict(attributes=attributes))
 
 
-class _Progress(logging.Filter):
-    """Dagster's log as one line of progress; errors are shown in full."""
+class _Progress(logging.StreamHandler[TextIO]):
+    """Dagster's log as a bar of progress; errors are shown in full."""
 
     def __init__(self, progress: Callable[[float, str], None]) -> None:
         super().__init__()
-        self.progress, self.done = progress, 0
+        self.progress = progress
 
-    def filter(self, record: logging.LogRecord) -> bool:
-        """Take the record in; only errors go on to the terminal."""
-        text = record.getMessage()
-        if "STEP_SUCCESS" in text:
-            self.done += 1
-        if record.levelno == logging.INFO:
-            self.progress(self.done / len(STEPS), text.rsplit(" - ", 1)[-1][:60])
-        return record.levelno >= logging.ERROR
+    def emit(self, record: logging.LogRecord) -> None:
+        """Move the bar; write errors out."""
+        if record.levelno >= logging.ERROR:
+            super().emit(record)
+            return
+        _run, _, told = record.getMessage().partition("synthetic__customers")
+        step, _, note = told.partition(" - ")
+        step = step.removeprefix("__") or "customers"
+        if step in BEGINS:
+            share = BEGINS[step]
+            if step == "model" and "%" in note:
+                share += float(note.split("%")[0]) / 100 * (BEGINS["onnx"] - share)
+            self.progress(share, f"{step}: {note.strip()}"[:80])

@@ -109,7 +109,8 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator["object"]:
 
 def test_the_asset_graph_shows_the_way_to_the_release(browser, address):
     """Every step is a node."""
-    browser.get(f"{address}/asset-groups")
+    browser.get(f"{address}/locations/tabdar-pipeline/asset-groups/synthetic_customers/lineage")
+    _see(browser, "Materialize all")
     for text in ("snapshot", "model", "onnx", "candidate", "report", "customers"):
         _see(browser, text)
     time.sleep(3)
@@ -119,11 +120,12 @@ def test_the_asset_graph_shows_the_way_to_the_release(browser, address):
 
 def test_a_materialization_shows_its_plots(browser, address):
     """The learning curve of the model, the columns of the report: pictures that load."""
-    for step, picture in (("model", "learning curve"), ("report", "each column")):
+    for step, entry in (("model", "learning_curve"), ("report", "columns")):
         browser.get(f"{address}/assets/synthetic/customers/{step}?view=events")
-        _see(browser, "aterializ")
-        _open_markdown(browser, picture)
-        assert _loaded_pictures(browser) >= 1, step
+        _see(browser, entry)
+        row = browser.find_element("xpath", f"//tr[contains(., '{entry}')]")
+        row.find_element("xpath", ".//*[text()='[Show Markdown]']").click()
+        _wait(browser, lambda it: _loaded_pictures(it) >= 1)
         _keep(browser, f"materialization-{step}")
         _no_errors(browser)
 
@@ -150,25 +152,13 @@ def _wait_for(url: str) -> None:
 
 
 def _see(browser, text: str) -> None:
+    _wait(browser, lambda it: text in it.find_element("tag name", "body").text)
+
+
+def _wait(browser, condition) -> None:
     from selenium.webdriver.support.ui import WebDriverWait
 
-    WebDriverWait(browser, 60).until(lambda it: text in it.find_element("tag name", "body").text)
-
-
-def _open_markdown(browser, picture: str) -> None:
-    """Metadata in Markdown is shown behind a button."""
-    for button in browser.find_elements(
-        "xpath", "//*[self::button or self::a or self::div][normalize-space(.)='Show markdown']"
-    ):
-        button.click()
-        time.sleep(1)
-        if picture in browser.page_source:
-            return
-        browser.execute_script("document.activeElement.blur()")
-        from selenium.webdriver.common.keys import Keys
-
-        browser.find_element("tag name", "body").send_keys(Keys.ESCAPE)
-        time.sleep(0.5)
+    WebDriverWait(browser, 60).until(condition)
 
 
 def _loaded_pictures(browser) -> int:
