@@ -1,36 +1,49 @@
-"""Write docs/yaml-reference.md from the component's own fields: python docs/yaml_reference.py."""
+"""Write docs/yaml-reference.md from the components' own fields: python docs/yaml_reference.py."""
 
 from pathlib import Path
 from typing import Any, get_args
 
 from pydantic.fields import FieldInfo
 
+from tabdar_pipeline.components.imputed_table import Impute, ImputedTable
 from tabdar_pipeline.components.synthetic_table import Policy, Sample, Source, SyntheticTable, Train
 
 PAGE = Path(__file__).with_name("yaml-reference.md")
 HEAD = """# YAML reference
 
-`type: tabdar_pipeline.SyntheticTable`. Unknown keys and values out of range are refused when the definitions load. This page is
-written by `make docs`.
+Unknown keys and values out of range are refused when the definitions load. This page is written by `make docs`.
 """
-SECTIONS = {
+SYNTHETIC = {
     "attributes": SyntheticTable,
     "attributes.source": Source,
     "attributes.train": Train,
     "attributes.sample": Sample,
     "attributes.policy": Policy,
 }
+IMPUTED = {
+    "attributes": ImputedTable,
+    "attributes.source": Source,
+    "attributes.train": Train,
+    "attributes.impute": Impute,
+}
+COMPONENTS = {"SyntheticTable": SYNTHETIC, "ImputedTable": IMPUTED}
 
 
 def page() -> str:
     """The whole page."""
-    return HEAD + "".join(section(name, model) for name, model in SECTIONS.items())
+    return HEAD + "".join(component(name) for name in COMPONENTS)
+
+
+def component(name: str) -> str:
+    """The sections of one component."""
+    sections = "".join(section(at, model) for at, model in COMPONENTS[name].items())
+    return f"\n## tabdar_pipeline.{name}\n{sections}"
 
 
 def section(name: str, model: Any) -> str:
     """A table of one model's fields."""
     rows = "".join(row(key, field) for key, field in model.model_fields.items())
-    return f"\n## {name}\n\n| key | type | default | meaning |\n|---|---|---|---|\n{rows}"
+    return f"\n### {name}\n\n| key | type | default | meaning |\n|---|---|---|---|\n{rows}"
 
 
 def row(key: str, field: FieldInfo) -> str:
@@ -43,7 +56,7 @@ def shown(default: Any) -> str:
     """A default as YAML would write it."""
     if default is None or default in ([], {}):
         return ""
-    return "" if hasattr(default, "model_fields") else f"`{default}`"
+    return "" if hasattr(type(default), "model_fields") else f"`{default}`"
 
 
 def kind(field: FieldInfo) -> str:

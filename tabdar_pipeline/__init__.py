@@ -3,13 +3,15 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from tabdar_pipeline.components.imputed_table import ImputedTable
     from tabdar_pipeline.components.synthetic_table import SyntheticTable
     from tabdar_pipeline.synthesizer import FitSettings, TabDAR
 
 __version__ = "0.1.0"
-__all__ = ["FitSettings", "SyntheticTable", "TabDAR", "__version__"]
+__all__ = ["FitSettings", "ImputedTable", "SyntheticTable", "TabDAR", "__version__"]
 
 _HOMES = {
+    "ImputedTable": "tabdar_pipeline.components.imputed_table",
     "SyntheticTable": "tabdar_pipeline.components.synthetic_table",
     "TabDAR": "tabdar_pipeline.synthesizer",
     "FitSettings": "tabdar_pipeline.synthesizer",

@@ -6,19 +6,20 @@ Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 130 interrupted. Progres
 import json
 import sys
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tabdar_pipeline.console import progress_bar, say
+from tabdar_pipeline.console import Tell, progress_bar, say
 from tabdar_pipeline.errors import StorageError, TabdarError, UsageError
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from tabdar_pipeline.imputation import Progress
     from tabdar_pipeline.schemas.table import TableSchema
     from tabdar_pipeline.warehouse.publish import Release
 
@@ -57,6 +58,15 @@ class EngineName(StrEnum):
 
     onnx = "onnx"
     torch = "torch"
+
+
+class PointName(StrEnum):
+    """What an imputed cell is."""
+
+    draw = "draw"
+    mean = "mean"
+    median = "median"
+    mode = "mode"
 
 
 TableOption = Annotated[str | None, typer.Option(help="schema.table, where the file is a database.")]
@@ -163,6 +173,15 @@ def impute(
     model_dir: Annotated[Path, typer.Argument(help="A model that `tabdar fit` wrote.")],
     source: Annotated[Path, typer.Argument(help=".parquet, .csv or .duckdb with missing cells.")],
     out: Annotated[Path, typer.Argument(help=".parquet, .csv or .duckdb to write.")],
+    point: Annotated[
+        PointName, typer.Option(help="A draw for each missing cell, or an estimate; of categories, the mode.")
+    ] = PointName.draw,
+    draws: Annotated[
+        int, typer.Option(min=1, max=1000, help="Copies of the table, numbered in a column `draw`.")
+    ] = 1,
+    columns: Annotated[
+        str | None, typer.Option(help="Columns to fill, with commas between; all where not given.")
+    ] = None,
     seed: SeedOption = 0,
     table: TableOption = None,
     out_table: Annotated[
@@ -170,11 +189,17 @@ def impute(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Fill missing cells with one draw each; observed cells stay as they are."""
+    """Fill missing cells; observed cells stay as they are."""
+    import numpy as np
+    import pyarrow as pa
+
+    from tabdar_pipeline.imputation import Request, seed_of_draw
     from tabdar_pipeline.output import refuse_unwritable, writer
     from tabdar_pipeline.runtime import OnnxSampler
     from tabdar_pipeline.warehouse.snapshot import read_table
 
+    if draws > 1 and point is not PointName.draw:
+        raise UsageError(f"--draws {draws} needs --point draw, however it is {point}. Drop one of the two.")
     refuse_unwritable(out, out_table, source=source)
     sampler = OnnxSampler.load(model_dir)
     rows, _ = read_table(source, table)
@@ -185,16 +210,38 @@ def impute(
             "Add them, all NULL where they are not known."
         )
     rows = rows.select(sampler.schema.names)
-    filled = sampler.impute(rows, seed=seed)
-    with writer(out, sampler.schema, out_table) as write:
-        for batch in filled.to_batches():
-            write(batch)
-    cells = sum(c.null_count for c in rows.columns) - sum(c.null_count for c in filled.columns)
+    chosen = tuple(name.strip() for name in columns.split(",")) if columns else None
+    before, left = sum(c.null_count for c in rows.columns), 0
+    with progress_bar("imputing") as tell, writer(out, _numbered(sampler.schema, draws), out_table) as write:
+        for draw in range(draws):
+            request = Request(seed_of_draw(seed, draw), point.value, chosen)
+            filled = sampler.impute(rows, request, _of_draw(tell, draw, draws))
+            left = sum(c.null_count for c in filled.columns)
+            if draws > 1:
+                filled = filled.add_column(0, "draw", pa.array(np.full(len(filled), draw + 1, np.int32)))
+            for batch in filled.to_batches():
+                write(batch)
     say(
-        {"out": str(out), "rows": rows.num_rows, "cells": cells},
-        f"{out}: {cells:,} cells filled",
+        {"out": str(out), "rows": rows.num_rows, "cells": before - left, "draws": draws},
+        f"{out}: {before - left:,} cells filled",
         as_json=as_json,
     )
+
+
+def _of_draw(tell: Tell, draw: int, draws: int) -> "Progress":
+    return lambda done, rows: tell((draw + done / rows) / draws, f"{done:,} of {rows:,} rows")
+
+
+def _numbered(schema: "TableSchema", draws: int) -> "TableSchema":
+    """The schema, with a column for the number of the draw where there are several."""
+    from tabdar_pipeline.schemas.columns import Column, Kind
+
+    if draws == 1:
+        return schema
+    if "draw" in schema.names:
+        raise UsageError("the table has a column 'draw' of its own. Impute one draw at a time, by --seed.")
+    number = Column("draw", Kind.NUMBER, "int32", "INTEGER", nullable=False)
+    return replace(schema, columns=(number, *schema.columns))
 
 
 @app.command()

@@ -11,12 +11,12 @@ from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from tabdar_pipeline import checkpoint
-from tabdar_pipeline.codec.table import Block, TableCodec, combined
+from tabdar_pipeline.codec.table import Block, TableCodec
 from tabdar_pipeline.errors import ModelDirectoryError
+from tabdar_pipeline.imputation import Progress, Request, impute
 from tabdar_pipeline.sampling.complete import complete
 from tabdar_pipeline.sampling.draws import BLOCK_ROWS, Draws
 from tabdar_pipeline.sampling.engine import (
@@ -28,7 +28,7 @@ from tabdar_pipeline.sampling.engine import (
     Reveal,
     step_inputs,
 )
-from tabdar_pipeline.sampling.memory import Memory
+from tabdar_pipeline.sampling.memory import Flags, Memory, hidden
 from tabdar_pipeline.schemas.table import TableSchema
 from tabdar_pipeline.schemas.types import arrow_type
 
@@ -60,11 +60,11 @@ class OnnxEngine:
         """Nothing revealed."""
         return Memory(len(self.past) // 2, rows, self.heads, self.width)
 
-    def step(self, memory: Memory, columns: Codes, cells: Cells, target: int) -> Condition:
-        """Reveal these columns' cells, then ask for the target column."""
-        names = ("columns", "codes", "values", "hidden", "target", "levels")
-        inputs = step_inputs(columns, cells, target, self.offsets, self.reveal)
-        feed = dict(zip(names, inputs, strict=True), past_hidden=memory.hidden())
+    def step(self, memory: Memory, columns: Codes, shown: Flags, cells: Cells, target: int) -> Condition:
+        """Reveal these columns in the rows that show them, then ask for the target column."""
+        names = ("columns", "codes", "values", "later", "hidden", "target", "levels")
+        inputs = step_inputs(columns, shown, cells, target, self.offsets, self.reveal)
+        feed = dict(zip(names, inputs, strict=True), past_hidden=hidden(memory.shown))
         feed |= dict(zip(self.past, memory.arrays, strict=True))
         return Condition(*self.backbone.run(["z", "logits", "fresh"], feed))
 
@@ -142,9 +142,11 @@ class OnnxSampler:
         """Synthetic rows, block by block."""
         return sample_batches(self.engine, self.codec, self.schema, rows=rows, seed=seed)
 
-    def impute(self, table: pa.Table, *, seed: int = 0) -> pa.Table:
+    def impute(
+        self, table: pa.Table, request: Request | None = None, progress: Progress | None = None
+    ) -> pa.Table:
         """The table with its missing cells filled."""
-        return impute(self.engine, self.codec, self.schema, table, seed=seed)
+        return impute(self.engine, self.codec, self.schema, table, request or Request(), progress)
 
 
 def sample_batches(
@@ -158,7 +160,8 @@ def sample_batches(
 
     def draw(block: int) -> pa.RecordBatch:
         draws = Draws.of(seed, block, columns)
-        cells = complete(engine, Cells.empty(BLOCK_ROWS, columns), [], draws)
+        everything = np.ones((BLOCK_ROWS, columns), bool)
+        cells = complete(engine, Cells.empty(BLOCK_ROWS, columns), ~everything, everything, draws)
         first = block * BLOCK_ROWS
         batch = codec.decode(Block(cells.codes, cells.values, first, seed), schema)
         return batch.slice(0, min(BLOCK_ROWS, rows - first))
@@ -169,48 +172,3 @@ def sample_batches(
         while drawn:
             yield drawn.popleft().result()
             drawn.extend(pool.submit(draw, b) for b in islice(blocks, 1))
-
-
-def impute(engine: Engine, codec: TableCodec, schema: TableSchema, table: pa.Table, *, seed: int) -> pa.Table:
-    """Fill missing cells; observed cells stay as they are, and so does every other row."""
-    missing = np.stack(
-        [np.asarray(combined(table, c).is_null().to_numpy(zero_copy_only=False)) for c in schema.modelled],
-        axis=1,
-    )
-    encoded = codec.encode(table, schema, np.random.default_rng(seed))
-    visible = encoded.known & ~missing
-    codes, values = encoded.codes.copy(), encoded.values.copy()
-    hashes = _row_hashes(table)
-    todo = np.flatnonzero(missing.any(axis=1))
-    patterns, members = np.unique(visible[todo], axis=0, return_inverse=True)
-    for p, pattern in enumerate(patterns):
-        same = todo[members.ravel() == p]
-        order = Draws.of(seed, 0, len(pattern), rows=1).order
-        for rows in np.array_split(same, math.ceil(len(same) / BLOCK_ROWS)):
-            draws = Draws.of_rows(seed, hashes[rows], order)
-            cells = Cells(codes[rows], values[rows])
-            filled = complete(engine, cells, np.flatnonzero(pattern).tolist(), draws, _no_nulls(codec))
-            codes[rows], values[rows] = filled.codes, filled.values
-    return _merge(table, schema, codec, Block(codes, values, 0, seed))
-
-
-def _merge(table: pa.Table, schema: TableSchema, codec: TableCodec, block: Block) -> pa.Table:
-    """Decoded cells where the table has none."""
-    decoded = codec.decode(block, schema)
-    for column in schema.modelled:
-        values = combined(table, column)
-        if values.null_count:
-            filled = pc.if_else(values.is_valid(), values, decoded[column.name].cast(values.type))
-            table = table.set_column(table.column_names.index(column.name), column.name, filled)
-    return table
-
-
-def _no_nulls(codec: TableCodec) -> dict[int, NDArray[np.bool_]]:
-    """The codes that an imputed cell must not have: NULL."""
-    return {c: np.arange(it.levels) == it.levels - 1 for c, it in enumerate(codec.columns) if it.missing}
-
-
-def _row_hashes(table: pa.Table) -> NDArray[np.uint64]:
-    from pandas.util import hash_pandas_object
-
-    return np.asarray(hash_pandas_object(table.to_pandas(), index=False).to_numpy(np.uint64))

@@ -4,7 +4,7 @@ import hashlib
 import json
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 import numpy as np
 import pyarrow as pa
 
-from tabdar_pipeline import checkpoint, runtime
+from tabdar_pipeline import checkpoint, imputation, runtime
 from tabdar_pipeline.codec.number import NumberCodec, NumberSettings
 from tabdar_pipeline.codec.table import EncodedTable, TableCodec
 from tabdar_pipeline.errors import UsageError
@@ -202,14 +202,17 @@ class TabDAR:
         *,
         seed: int = 0,
         draws: int = 1,
+        point: imputation.Point = "draw",
+        columns: Sequence[str] | None = None,
         engine: Literal["onnx", "torch"] = "onnx",
     ) -> pa.Table:
         """The table with its missing cells filled; with several draws, one copy after the other."""
         rows, filler = _arrow(table), self._engine(engine, None)
-        copies = [
-            runtime.impute(filler, self.codec, self.schema, rows, seed=seed + 1_000_003 * draw)
-            for draw in range(draws)
+        names = None if columns is None else tuple(columns)
+        requests = [
+            imputation.Request(imputation.seed_of_draw(seed, draw), point, names) for draw in range(draws)
         ]
+        copies = [imputation.impute(filler, self.codec, self.schema, rows, request) for request in requests]
         return pa.concat_tables(copies)
 
     def export(self, folder: Path | None = None) -> "ExportRecord":

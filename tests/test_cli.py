@@ -326,6 +326,8 @@ def test_an_interrupted_fit_writes_no_model_and_says_so(folder, tmp_path):
         text=True,
         env=environment(),
         start_new_session=True,
+        # a shell's background job ignores ^C, and so would its children
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
     )
     time.sleep(8)
     process.send_signal(signal.SIGINT)

@@ -2,8 +2,10 @@
 
 import numpy as np
 import pyarrow as pa
+import pytest
 from conftest import mixed_table
 
+from tabdar_pipeline.errors import UsageError
 from tabdar_pipeline.synthesizer import TabDAR
 
 COLUMNS = ("level", "visits", "amount", "score", "active", "joined", "seen", "rating")
@@ -62,3 +64,29 @@ def test_unseen_levels_are_tolerated_as_evidence(model: TabDAR) -> None:
 
     assert filled["level"].to_pylist() == ["never seen"] * 30
     assert filled["score"].null_count == 0
+
+
+def test_equal_rows_are_drawn_apart_and_estimated_alike(model: TabDAR) -> None:
+    """Draws have the spread of the distribution; an estimate is its centre."""
+    one = holed(1)
+    for name in COLUMNS:
+        one = one.set_column(one.column_names.index(name), name, pa.nulls(1, one[name].type))
+    many = pa.concat_tables([one] * 300)
+    drawn, mean, mode = (model.impute(many, point=p) for p in ("draw", "mean", "mode"))
+
+    assert len(set(drawn["score"].to_pylist())) > 100
+    assert set(drawn["level"].to_pylist()) == {"low", "mid", "high"}
+    assert len(set(mean["score"].to_pylist())) == 1
+    assert len(set(mode["level"].to_pylist())) == 1
+    assert abs(mean["score"][0].as_py() - np.mean(drawn["score"].to_pylist())) < 0.3
+
+
+def test_only_the_columns_asked_for_are_filled(model: TabDAR) -> None:
+    """And a name that is no column is refused."""
+    table = holed(50)
+    filled = model.impute(table, columns=["score"], point="median")
+
+    assert filled["score"].null_count == 0
+    assert filled["visits"].equals(table["visits"])
+    with pytest.raises(UsageError, match="'scores'"):
+        model.impute(table, columns=["scores"])

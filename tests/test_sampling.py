@@ -6,12 +6,14 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tabdar_pipeline.sampling.complete import complete, pick
+from tabdar_pipeline.sampling.complete import complete, marginals, pick
 from tabdar_pipeline.sampling.draws import Draws
 from tabdar_pipeline.sampling.engine import Cells, Condition
 from tabdar_pipeline.sampling.heun import heun
 from tabdar_pipeline.sampling.memory import Memory
 from tabdar_pipeline.sampling.schedule import angles
+
+NONE = np.zeros((500, 3), bool)
 
 
 class FakeEngine:
@@ -28,7 +30,10 @@ class FakeEngine:
     def start(self, rows: int) -> Memory:
         return Memory(1, rows, 1, 2)
 
-    def step(self, memory: Memory, columns: np.ndarray, cells: Cells, target: int) -> Condition:
+    def step(
+        self, memory: Memory, columns: np.ndarray, shown: np.ndarray, cells: Cells, target: int
+    ) -> Condition:
+        assert shown.shape == (len(cells.codes), len(columns))
         self.asked.append((columns.tolist(), target))
         rows, k = len(cells.codes), int(np.diff(self.offsets)[target])
         fresh = np.zeros((2, rows, 1, len(columns), 2), np.float32)
@@ -45,23 +50,33 @@ class FakeEngine:
 def test_each_column_is_revealed_once_in_the_order_of_the_draws() -> None:
     """Every step reveals what the step before drew."""
     engine, draws = FakeEngine(), Draws.of(1, 0, 3, rows=10)
-    complete(engine, Cells.empty(10, 3), [], draws)
+    complete(engine, Cells.empty(10, 3), NONE[:10], ~NONE[:10], draws)
     a, b, c = draws.order
 
     assert engine.asked == [([], a), ([a], b), ([b], c)]
 
 
 @settings(max_examples=30)
-@given(st.sets(st.integers(0, 2)), st.integers(0, 9))
-def test_visible_cells_are_never_touched(visible: set[int], seed: int) -> None:
-    """Observed codes and residuals come out bit for bit as they went in."""
+@given(st.floats(0, 1), st.integers(0, 9))
+def test_visible_cells_are_never_touched(share: float, seed: int) -> None:
+    """Observed codes and residuals come out bit for bit as they went in, row by row."""
     rng = np.random.default_rng(seed)
+    visible = rng.random((20, 3)) < share
     given_cells = Cells(rng.integers(0, 1, (20, 3)), rng.standard_normal((20, 3)).astype(np.float32))
-    filled = complete(FakeEngine(), given_cells, sorted(visible), Draws.of(seed, 0, 3, rows=20))
-    kept = sorted(visible)
+    filled = complete(FakeEngine(), given_cells, visible, ~visible, Draws.of(seed, 0, 3, rows=20))
 
-    np.testing.assert_array_equal(filled.codes[:, kept], given_cells.codes[:, kept])
-    np.testing.assert_array_equal(filled.values[:, kept], given_cells.values[:, kept])
+    np.testing.assert_array_equal(filled.codes[visible], given_cells.codes[visible])
+    np.testing.assert_array_equal(filled.values[visible], given_cells.values[visible])
+
+
+def test_marginals_ask_each_column_and_reveal_what_is_visible_once() -> None:
+    """Nothing that is asked for becomes visible."""
+    engine = FakeEngine()
+    visible = NONE[:10] | np.array([True, False, False])
+    found = dict(marginals(engine, Cells.empty(10, 3), visible, ~visible, (2, 0, 1)))
+
+    assert engine.asked == [([0], 2), ([], 1)]
+    assert {c: logits.shape for c, logits in found.items()} == {2: (10, 2), 1: (10, 1)}
 
 
 def test_codes_are_drawn_at_their_probability() -> None:
@@ -77,7 +92,8 @@ def test_barred_codes_are_not_drawn() -> None:
     filled = complete(
         FakeEngine(),
         Cells.empty(500, 3),
-        [],
+        NONE,
+        ~NONE,
         Draws.of(0, 0, 3, rows=500),
         {0: np.array([False, False, True])},
     )
@@ -118,8 +134,8 @@ def test_memory_grows_without_forgetting() -> None:
     for i in range(40):
         fresh = np.full((2, 2, 1, 1, 3), i, np.float32)
         kept.append(fresh)
-        memory.add(fresh)
+        memory.add(fresh, np.array([[True], [False]]))
 
     assert memory.filled == 40
     np.testing.assert_array_equal(memory.arrays[0][:, :, :40], np.concatenate(kept, axis=3)[0])
-    assert (memory.hidden()[:40] == 0).all() and (memory.hidden()[40:] < -1e8).all()
+    assert memory.shown[0, :40].all() and not memory.shown[0, 40:].any() and not memory.shown[1].any()

@@ -77,7 +77,7 @@ def fit_model(plan: Plan, progress: "Callable[[EpochRecord], None]") -> "TabDAR"
     """Train on all but the holdout; a run that was cut off goes on where it stopped."""
     from tabdar_pipeline.synthesizer import TabDAR
 
-    taken, rows, contract = _taken(plan)
+    taken, rows, contract = last_snapshot(plan)
     model = TabDAR.fit(
         split(rows, plan.holdout).train,
         name=plan.table,
@@ -102,7 +102,7 @@ def draw_candidate(plan: Plan, progress: Callable[[int, int], None]) -> int:
     """Sample through onnxruntime into a parquet file; block by block, never the whole table."""
     from tabdar_pipeline import runtime
 
-    taken, _, _ = _taken(plan)
+    taken, _, _ = last_snapshot(plan)
     rows = plan.rows or taken.rows
     sampler = runtime.OnnxSampler.load(plan.home / MODEL, threads=plan.fit.threads)
     partial = plan.home / f".{CANDIDATE}"
@@ -121,7 +121,7 @@ def judge_candidate(plan: Plan, progress: Callable[[str, float], None]) -> Judge
     from tabdar_pipeline.quality import report
     from tabdar_pipeline.synthesizer import TabDAR
 
-    taken, rows, contract = _taken(plan)
+    taken, rows, contract = last_snapshot(plan)
     candidate, parts = pq.read_table(plan.home / CANDIDATE, partitioning=None), split(rows, plan.holdout)
     figures = evaluate(
         parts.train,
@@ -164,7 +164,7 @@ def publish_release(plan: Plan, warehouse: Warehouse) -> Release:
     """Publish the accepted candidate; one that was refused, or judged for other rows, never is."""
     from tabdar_pipeline.errors import ReleaseRefused
 
-    taken, _, contract = _taken(plan)
+    taken, _, contract = last_snapshot(plan)
     judged = shelf.get(plan.home, "judged")
     if not judged["decision"]["passed"]:
         raise ReleaseRefused(plan.target, tuple(judged["decision"]["reasons"]))
@@ -225,7 +225,7 @@ def _digest(plan: Plan) -> str:
 
 def held_out(plan: Plan) -> Split:
     """The rows a model learned from, and those it never saw."""
-    return split(_taken(plan)[1], plan.holdout)
+    return split(last_snapshot(plan)[1], plan.holdout)
 
 
 def candidate(plan: Plan) -> pa.Table:
@@ -233,7 +233,8 @@ def candidate(plan: Plan) -> pa.Table:
     return pq.read_table(plan.home / CANDIDATE, partitioning=None)
 
 
-def _taken(plan: Plan) -> tuple[Snapshot, pa.Table, Contract]:
+def last_snapshot(plan: Plan) -> tuple[Snapshot, pa.Table, Contract]:
+    """The snapshot that was taken last, its rows, and the contract it satisfies."""
     record = shelf.get(plan.home, "snapshot")
     taken = Snapshot(**{**record, "path": Path(record["path"])})
     return taken, pq.read_table(taken.path, partitioning=None), Contract.read(plan.home / CONTRACT)

@@ -94,24 +94,29 @@ def build_assets(
 ) -> list[dg.AssetsDefinition | dg.AssetSpec]:
     """The assets and their blocking checks."""
     return [
-        dg.AssetSpec(
-            Names.of(plan).source, kinds={"duckdb", "table"}, description="The source, as others fill it."
-        ),
-        _snapshot(plan, asset_specs["snapshot"]),
-        _model(plan, asset_specs["model"]),
-        _onnx(plan, asset_specs["onnx"]),
+        source_spec(plan),
+        snapshot_asset(plan, asset_specs["snapshot"]),
+        model_asset(plan, asset_specs["model"]),
+        onnx_asset(plan, asset_specs["onnx"]),
         _candidate(plan, asset_specs["candidate"]),
         _report(plan, asset_specs["report"]),
         _release(plan, asset_specs["release"]),
     ]
 
 
-def _snapshot(plan: Plan, asset: dg.AssetSpec) -> dg.AssetsDefinition:
+def source_spec(plan: Plan) -> dg.AssetSpec:
+    """The source, which is not ours to make."""
+    about = "The source, as others fill it."
+    return dg.AssetSpec(Names.of(plan).source, kinds={"duckdb", "table"}, description=about)
+
+
+def snapshot_asset(plan: Plan, asset: dg.AssetSpec) -> dg.AssetsDefinition:
+    """The source as it is now, with the blocking check of its contract."""
     check = dg.AssetCheckSpec(
         "contract", asset=asset.key, blocking=True, description="pandera: every rule of the contract holds."
     )
 
-    @dg.multi_asset(name=_op(asset), specs=[asset], check_specs=[check], pool="duckdb")
+    @dg.multi_asset(name=op_name(asset), specs=[asset], check_specs=[check], pool="duckdb")
     def snapshot(
         context: dg.AssetExecutionContext, warehouse: WarehouseResource
     ) -> Iterator[dg.MaterializeResult]:  # type: ignore[type-arg]
@@ -141,11 +146,12 @@ def _snapshot(plan: Plan, asset: dg.AssetSpec) -> dg.AssetsDefinition:
     return snapshot
 
 
-def _model(plan: Plan, asset: dg.AssetSpec) -> dg.AssetsDefinition:
+def model_asset(plan: Plan, asset: dg.AssetSpec) -> dg.AssetsDefinition:
+    """The fitted model."""
     gpu = GPU_TAGS if plan.fit.device == "cuda" else None
 
     @dg.multi_asset(
-        name=_op(asset),
+        name=op_name(asset),
         specs=[asset],
         pool="gpu",
         op_tags=gpu,
@@ -181,12 +187,13 @@ def _model(plan: Plan, asset: dg.AssetSpec) -> dg.AssetsDefinition:
     return model
 
 
-def _onnx(plan: Plan, asset: dg.AssetSpec) -> dg.AssetsDefinition:
+def onnx_asset(plan: Plan, asset: dg.AssetSpec) -> dg.AssetsDefinition:
+    """The graphs that sample, with the blocking check of their parity."""
     check = dg.AssetCheckSpec(
         "parity", asset=asset.key, blocking=True, description="The ONNX graphs agree with torch."
     )
 
-    @dg.multi_asset(name=_op(asset), specs=[asset], check_specs=[check])
+    @dg.multi_asset(name=op_name(asset), specs=[asset], check_specs=[check])
     def onnx() -> dg.MaterializeResult:  # type: ignore[type-arg]
         from tabdar_pipeline.errors import ParityError
 
@@ -214,7 +221,7 @@ def _onnx(plan: Plan, asset: dg.AssetSpec) -> dg.AssetsDefinition:
 
 
 def _candidate(plan: Plan, asset: dg.AssetSpec) -> dg.AssetsDefinition:
-    @dg.multi_asset(name=_op(asset), specs=[asset])
+    @dg.multi_asset(name=op_name(asset), specs=[asset])
     def candidate(context: dg.AssetExecutionContext, compute: ComputeResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
         ready = steps.with_compute(plan, compute.settings())
         told = [0]
@@ -244,7 +251,7 @@ def _report(plan: Plan, asset: dg.AssetSpec) -> dg.AssetsDefinition:
         description="great-expectations: rows and figures are within the policy.",
     )
 
-    @dg.multi_asset(name=_op(asset), specs=[asset], check_specs=[check])
+    @dg.multi_asset(name=op_name(asset), specs=[asset], check_specs=[check])
     def report(context: dg.AssetExecutionContext) -> dg.MaterializeResult:  # type: ignore[type-arg]
         from tabdar_pipeline.quality import plots
 
@@ -280,7 +287,7 @@ def _report(plan: Plan, asset: dg.AssetSpec) -> dg.AssetsDefinition:
 
 
 def _release(plan: Plan, asset: dg.AssetSpec) -> dg.AssetsDefinition:
-    @dg.multi_asset(name=_op(asset), specs=[asset], pool="duckdb")
+    @dg.multi_asset(name=op_name(asset), specs=[asset], pool="duckdb")
     def release(context: dg.AssetExecutionContext, warehouse: WarehouseResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
         published = steps.publish_release(plan, warehouse.at(plan.database))
         schema = Contract.read(plan.home / steps.CONTRACT).schema
@@ -304,7 +311,7 @@ def _release(plan: Plan, asset: dg.AssetSpec) -> dg.AssetsDefinition:
     return release
 
 
-def _op(asset: dg.AssetSpec) -> str:
+def op_name(asset: dg.AssetSpec) -> str:
     """A name for the op behind an asset."""
     return "__".join(asset.key.path)
 

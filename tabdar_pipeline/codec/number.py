@@ -146,6 +146,16 @@ class NumberCodec:
             column = pa.array(values).cast(kind)
         return _with_nulls(column, null) if self.missing else column
 
+    def places(self, parts: int = 8) -> Floats:
+        """(K, Q) the ticks at the middles of Q equal parts of each code's mass; NULL and the like have none."""
+        ticks = np.zeros((self.levels, parts))
+        a, b = len(self.atoms), self.bins
+        ticks[:a] = self.atoms[:, None]
+        if self.quantiles is not None:
+            middle = (np.arange(b * parts) + 0.5) / (b * parts)
+            ticks[a : a + b] = self.quantiles.value(middle).reshape(b, parts)
+        return ticks
+
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
         q = self.quantiles

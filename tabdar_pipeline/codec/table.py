@@ -93,7 +93,9 @@ class TableCodec:
     def decode(self, cells: Block, schema: TableSchema) -> pa.RecordBatch:
         """A block of rows as the table's own columns, in its own order and types."""
         modelled = {
-            column.name: _decode(codec, cells, c, arrow_type(column.arrow_type))
+            column.name: decode_column(
+                codec, cells.codes[:, c], cells.values[:, c], arrow_type(column.arrow_type)
+            )
             for c, (codec, column) in enumerate(zip(self.columns, schema.modelled, strict=True))
         }
         rows = len(cells.codes)
@@ -157,10 +159,13 @@ def _continuous(codec: ColumnCodec) -> NDArray[np.bool_]:
     return np.zeros(codec.levels, bool)
 
 
-def _decode(codec: ColumnCodec, block: Block, c: int, kind: pa.DataType) -> pa.Array:
+def decode_column(
+    codec: ColumnCodec, codes: NDArray[np.int64], residuals: NDArray[np.floating], kind: pa.DataType
+) -> pa.Array:
+    """One column of these codes and residuals (B,), in its own type."""
     if isinstance(codec, NumberCodec):
-        return codec.decode(Cells(block.codes[:, c], block.values[:, c].astype(np.float64)), kind)
-    return codec.decode(block.codes[:, c], kind)
+        return codec.decode(Cells(codes, residuals.astype(np.float64)), kind)
+    return codec.decode(codes, kind)
 
 
 def combined(table: pa.Table, column: Column) -> pa.Array:

@@ -16,9 +16,18 @@ from tabdar_pipeline.synthesizer import FitSettings
 from tabdar_pipeline.warehouse.names import Relation
 from tabdar_pipeline.warehouse.snapshot import Selection
 
-_WAREHOUSE, _COMPUTE = WarehouseResource(), ComputeResource()
+WAREHOUSE, COMPUTE = WarehouseResource(), ComputeResource()
 _SAFE = ReleasePolicy()
 SECONDS = 120.0
+
+
+def is_cron(schedule: str | None) -> str | None:
+    """The schedule; raises ValueError where it is no cron expression."""
+    from dagster._utils.schedules import is_valid_cron_string
+
+    if schedule is not None and not is_valid_cron_string(schedule):
+        raise ValueError(f"schedule must be a cron expression, however: {schedule!r}")
+    return schedule
 
 
 class Source(dg.Model, dg.Resolvable):
@@ -120,6 +129,50 @@ class Policy(dg.Model, dg.Resolvable):
         return ReleasePolicy(**{k: v for k, v in self.model_dump().items() if k != "predict"})
 
 
+def table_plan(
+    root: Path,
+    *,
+    source: Source,
+    target: str,
+    train: Train,
+    policy: ReleasePolicy,
+    sample: Sample | None = None,
+    predict: str | None = None,
+    contract: str | None,
+    storage: str,
+    folder: str | None,
+) -> Plan:
+    """The settings of one table, with paths resolved from the project's root."""
+    relation, drawn = Relation.parse(source.table), sample or Sample()
+    released = Relation.parse(target) if "." in target else Relation(target, relation.name)
+    if released == relation:
+        raise UsageError(
+            f"target must not be the source, however both are {str(released)!r}. Choose another schema."
+        )
+    return Plan(
+        database=root / source.database,
+        table=str(relation),
+        target=str(released),
+        selection=Selection(source.columns, source.where, source.limit),
+        keys=tuple(source.keys),
+        contract=root / contract if contract else None,
+        fit=FitSettings(
+            seconds=train.seconds if train.seconds or train.epochs else SECONDS,
+            epochs=train.epochs,
+            seed=train.seed,
+            device=train.device,
+            preset=train.preset,
+        ),
+        rows=drawn.rows,
+        sample_seed=drawn.seed,
+        holdout=train.holdout,
+        predict=predict,
+        policy=policy,
+        storage=root / storage,
+        folder=root / folder if folder else None,
+    )
+
+
 class Scaffolder(dg.Scaffolder[Any]):
     """`dg scaffold defs tabdar_pipeline.SyntheticTable customers` writes a table to fill in."""
 
@@ -177,11 +230,7 @@ class SyntheticTable(dg.Component, dg.Model, dg.Resolvable):
     @field_validator("schedule")
     @classmethod
     def _cron(cls, value: str | None) -> str | None:
-        from dagster._utils.schedules import is_valid_cron_string
-
-        if value is not None and not is_valid_cron_string(value):
-            raise ValueError(f"schedule must be a cron expression, however: {value!r}")
-        return value
+        return is_cron(value)
 
     @classmethod
     def get_spec(cls) -> dg.ComponentTypeSpec:
@@ -190,34 +239,17 @@ class SyntheticTable(dg.Component, dg.Model, dg.Resolvable):
 
     def plan(self, root: Path) -> Plan:
         """The settings, with paths resolved from the project's root."""
-        source = Relation.parse(self.source.table)
-        target = Relation.parse(self.target) if "." in self.target else Relation(self.target, source.name)
-        if target == source:
-            raise UsageError(
-                f"target must not be the source, however both are {str(target)!r}. Choose another schema."
-            )
-        train = self.train
-        return Plan(
-            database=root / self.source.database,
-            table=str(source),
-            target=str(target),
-            selection=Selection(self.source.columns, self.source.where, self.source.limit),
-            keys=tuple(self.source.keys),
-            contract=root / self.contract if self.contract else None,
-            fit=FitSettings(
-                seconds=train.seconds if train.seconds or train.epochs else SECONDS,
-                epochs=train.epochs,
-                seed=train.seed,
-                device=train.device,
-                preset=train.preset,
-            ),
-            rows=self.sample.rows,
-            sample_seed=self.sample.seed,
-            holdout=train.holdout,
+        return table_plan(
+            root,
+            source=self.source,
+            target=self.target,
+            train=self.train,
+            sample=self.sample,
             predict=self.policy.predict,
             policy=self.policy.resolved(),
-            storage=root / self.storage,
-            folder=root / self.folder if self.folder else None,
+            contract=self.contract,
+            storage=self.storage,
+            folder=self.folder,
         )
 
     def get_asset_spec(self, plan: Plan, step: str, spec: dg.AssetSpec) -> dg.AssetSpec:
@@ -246,7 +278,7 @@ class SyntheticTable(dg.Component, dg.Model, dg.Resolvable):
             if self.schedule
             else []
         )
-        resources = {"warehouse": _WAREHOUSE, "compute": _COMPUTE} if self.resources == "bring" else {}
+        resources = {"warehouse": WAREHOUSE, "compute": COMPUTE} if self.resources == "bring" else {}
         return dg.Definitions(
             assets=self.execute(plan, asset_specs), jobs=[job], schedules=schedules, resources=resources
         )

@@ -8,7 +8,7 @@ from torch import Tensor
 from tabdar_pipeline.model.step import BackboneStep, DenoiserSolver
 from tabdar_pipeline.model.tabdar import TabDAR
 from tabdar_pipeline.sampling.engine import Cells, Codes, Condition, Floats, Reveal, step_inputs
-from tabdar_pipeline.sampling.memory import Memory
+from tabdar_pipeline.sampling.memory import Flags, Memory, hidden
 
 
 class TorchEngine:
@@ -30,11 +30,11 @@ class TorchEngine:
         return Memory(blocks, rows, heads, config.width // heads, self._zeros)
 
     @torch.no_grad()
-    def step(self, memory: Memory, columns: Codes, cells: Cells, target: int) -> Condition:
-        """Reveal these columns' cells, then ask for the target column."""
-        inputs = step_inputs(columns, cells, target, self.offsets, self.reveal)
-        tensors = [torch.from_numpy(array).to(self.device) for array in inputs]
-        answer = self.backbone(*tensors, memory.hidden(), memory.arrays)
+    def step(self, memory: Memory, columns: Codes, shown: Flags, cells: Cells, target: int) -> Condition:
+        """Reveal these columns in the rows that show them, then ask for the target column."""
+        inputs = step_inputs(columns, shown, cells, target, self.offsets, self.reveal)
+        tensors = [torch.from_numpy(array).to(self.device) for array in (*inputs, hidden(memory.shown))]
+        answer = self.backbone(*tensors, memory.arrays)
         return Condition(answer.z.cpu().numpy(), answer.logits.cpu().numpy(), answer.fresh)
 
     def _zeros(self, *shape: int) -> Tensor:

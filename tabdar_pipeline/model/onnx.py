@@ -62,10 +62,11 @@ def _backbone_axes(past: int) -> dict[str, object]:
         "columns": {0: _N},
         "codes": {0: _B, 1: _N},
         "values": {0: _B, 1: _N},
-        "hidden": {0: _N, 1: _N},
+        "later": {0: _N, 1: _N},
+        "hidden": {0: _B, 1: _N},
         "target": None,
         "levels": {0: _K},
-        "past_hidden": {0: _T},
+        "past_hidden": {0: _B, 1: _T},
         "past": [{0: _B, 2: _T}] * past,
     }
 
@@ -81,10 +82,11 @@ def _backbone_example(model: TabDAR, rows: int = 3, places: int = 5) -> dict[str
         "columns": torch.randint(len(model.offsets), (2,), generator=rng),
         "codes": torch.zeros(rows, 2, dtype=torch.int64),
         "values": torch.randn(rows, 2, generator=rng),
-        "hidden": torch.zeros(2, 2),
+        "later": torch.zeros(2, 2),
+        "hidden": torch.zeros(rows, 2),
         "target": torch.tensor([0]),
         "levels": torch.arange(int(model.table.offsets[0]), int(model.table.offsets[1])),
-        "past_hidden": torch.zeros(places),
+        "past_hidden": torch.zeros(rows, places),
         "past": [torch.randn(rows, config.heads, places, width, generator=rng) for _ in range(arrays)],
     }
 

@@ -18,11 +18,11 @@ from tabdar_pipeline.sampling.schedule import angles
 
 
 class Past(NamedTuple):
-    """What one block remembers of the rows: places not yet filled are hidden."""
+    """What one block remembers of the rows: places that a row does not show are hidden."""
 
     keys: Tensor  # (B, H, T, E / H)
     values: Tensor  # (B, H, T, E / H)
-    hidden: Tensor  # (T,) 0 or a large negative number
+    hidden: Tensor  # (B, 1, 1, T) 0 or a large negative number
 
 
 class Answer(NamedTuple):
@@ -60,27 +60,31 @@ class BackboneStep(nn.Module):
         columns: Tensor,
         codes: Tensor,
         values: Tensor,
+        later: Tensor,
         hidden: Tensor,
         target: Tensor,
         levels: Tensor,
         past_hidden: Tensor,
         past: list[Tensor],
     ) -> Answer:
-        """Columns (N,), codes and values (B, N), hidden (N, N), target (1,), levels (K,)."""
-        memory = [Past(past[i], past[i + 1], past_hidden) for i in range(0, len(past), 2)]
+        """Columns (N,), codes, values and hidden (B, N), later (N, N), target (1,), levels (K,).
+
+        A token must not see the columns later than itself; none must see what its row hides.
+        """
+        gone, hidden = past_hidden[:, None, None], hidden[:, None, None]
+        memory = [Past(past[i], past[i + 1], gone) for i in range(0, len(past), 2)]
         x = self.embedding(columns, codes, values)
         query = self.backbone.query[target].expand(codes.shape[0], -1, -1)
         fresh = []
         for i, block in enumerate(self.backbone.encoder):
             normed = block.norm(x)
             fresh.append(block.attention.remember(normed))
-            x = x + self._attend(i, block.attention, normed, memory[i], fresh[i], hidden)
+            x = x + self._attend(i, block.attention, normed, memory[i], fresh[i], hidden + later)
             x = x + block.mlp(x)
         states = self.backbone.norm_memory(x)
         for i, block in enumerate(self.backbone.decoder, start=len(fresh)):
             fresh.append(block.attention.remember(states))
-            seen = hidden.new_zeros(1, hidden.shape[1])
-            query = query + self._attend(i, block.attention, block.norm(query), memory[i], fresh[i], seen)
+            query = query + self._attend(i, block.attention, block.norm(query), memory[i], fresh[i], hidden)
             query = query + block.mlp(query)
         z = self.backbone.norm_out(query)[:, 0]
         blocks = [*self.backbone.encoder, *self.backbone.decoder]

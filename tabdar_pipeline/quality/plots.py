@@ -42,6 +42,23 @@ def columns_png(train: pa.Table, synthetic: pa.Table, schema: TableSchema, error
     return _png(figure)
 
 
+def missingness_png(rows: pa.Table) -> bytes:
+    """Which columns are missing together: the most frequent patterns, one a line, with their shares."""
+    names = [n for n in rows.column_names if rows[n].null_count][:COLUMNS]
+    figure = _figure(0.4 * len(names) + 3, 3.2)
+    axis = figure.subplots()
+    if names:
+        gone = np.stack([np.asarray(rows[n].is_null().to_numpy()) for n in names], axis=1)
+        patterns, counts = np.unique(gone, axis=0, return_counts=True)
+        most = np.argsort(-counts)[:BARS]
+        axis.imshow(patterns[most], cmap="Greys", vmin=0, vmax=1.5, aspect="auto")
+        axis.set_xticks(np.arange(len(names)), [n[:20] for n in names], rotation=90, fontsize=7)
+        shares = [f"{counts[i] / len(rows):.1%}" for i in most]
+        axis.set_yticks(np.arange(len(most)), shares, fontsize=7)
+    axis.set_title("missing (dark), and the share of rows", fontsize=8, loc="left")
+    return _png(figure)
+
+
 def pairs_png(figures: Figures) -> bytes:
     """Pair errors as a heat map: percent, darker is worse."""
     size = min(0.28 * len(figures.columns) + 2.2, 11)

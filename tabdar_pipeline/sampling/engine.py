@@ -6,7 +6,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from tabdar_pipeline.sampling.memory import HIDDEN, Memory
+from tabdar_pipeline.sampling.memory import HIDDEN, Flags, Memory, hidden
 
 Floats = NDArray[np.float32]
 Codes = NDArray[np.int64]
@@ -60,25 +60,26 @@ class Engine(Protocol):
     def start(self, rows: int) -> Memory:
         """The memory of rows of which nothing was revealed."""
 
-    def step(self, memory: Memory, columns: Codes, cells: Cells, target: int) -> Condition:
-        """Reveal these columns' cells, then ask for the target column."""
+    def step(self, memory: Memory, columns: Codes, shown: Flags, cells: Cells, target: int) -> Condition:
+        """Reveal these columns (N,) in the rows that show them (B, N), then ask for the target column."""
 
     def residuals(self, z: Floats, flat: Codes, noise: Floats) -> Floats:
         """Draw the residuals (M,) of cells with conditions z (M, E) and flat codes (M,)."""
 
 
 def step_inputs(
-    columns: Codes, cells: Cells, target: int, offsets: Codes, reveal: Reveal
+    columns: Codes, shown: Flags, cells: Cells, target: int, offsets: Codes, reveal: Reveal
 ) -> tuple[NDArray[np.generic], ...]:
     """The arrays that one step of the backbone takes, but for its memory."""
-    hidden = np.zeros((len(columns), len(columns)), np.float32)
+    later = np.zeros((len(columns), len(columns)), np.float32)
     if reveal == "cached":
-        hidden[np.triu_indices(len(columns), 1)] = HIDDEN
+        later[np.triu_indices(len(columns), 1)] = HIDDEN
     return (
         columns,
         np.ascontiguousarray(cells.codes[:, columns]),
         np.ascontiguousarray(cells.values[:, columns]),
-        hidden,
+        later,
+        hidden(shown),
         np.array([target]),
         np.arange(offsets[target], offsets[target + 1]),
     )

@@ -60,6 +60,14 @@ class Relation:
         """
         return Relation(self.schema, f"{self.name}__r{number:04d}")
 
+    def beside(self, name: str) -> "Relation":
+        """A table that stands beside this one.
+
+        >>> print(Relation("imputed", "customers").beside("imputed"))
+        imputed.customers__imputed
+        """
+        return Relation(self.schema, f"{self.name}__{name}")
+
     def __str__(self) -> str:
         """As a person writes it; `parse` reads it back."""
         return f"{_written(self.schema)}.{_written(self.name)}"

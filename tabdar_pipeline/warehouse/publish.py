@@ -9,6 +9,7 @@ served and nothing else. Where a folder is named, copies.py says what is written
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Lock
@@ -24,6 +25,7 @@ from tabdar_pipeline.warehouse.names import Relation, identifier, literal
 from tabdar_pipeline.warehouse.releases import (
     Release,
     find,
+    kind,
     manifest_text,
     record,
     recorded,
@@ -34,7 +36,16 @@ from tabdar_pipeline.warehouse.releases import (
 from tabdar_pipeline.warehouse.tables import create, fill, refuse_unknown_types
 from tabdar_pipeline.warehouse.verification import Verification, verify
 
-__all__ = ["Release", "Verification", "find", "publish", "releases", "rollback", "verify"]
+__all__ = ["Companion", "Release", "Verification", "find", "publish", "releases", "rollback", "verify"]
+
+
+@dataclass(frozen=True, slots=True)
+class Companion:
+    """A table that is published with a release, and served beside it."""
+
+    rows: Path | pa.Table
+    sql_types: Mapping[str, str]
+
 
 _ONE_AT_A_TIME = Lock()  # within a process; between processes DuckDB's lock on the file does it
 
@@ -47,8 +58,11 @@ def publish(
     manifest: Mapping[str, Any],
     folder: Path | None = None,
     comments: Mapping[str, str] | None = None,
+    companions: Mapping[str, Companion] | None = None,
 ) -> Release:
     """Publish rows (a parquet file or an Arrow table) as the next release of `target`; whole, or not at all.
+
+    A companion of the name n is served beside it, as <target>__n.
 
     Raises ReleaseRefused where the rows do not fit `sql_types`, SourceError where the target's name
     is taken, StorageError where the database or the folder cannot be written.
@@ -61,7 +75,12 @@ def publish(
         if folder is not None:
             settle(folder, relation, recorded(connection, str(relation)))
         refuse_unknown_types(connection, relation, sql_types)
-        release = _published(connection, relation, rows, sql_types, manifest, folder)
+        beside = _beside(connection, relation, companions or {})
+        release = _published(connection, relation, rows, sql_types, {**manifest, **beside}, folder)
+        for name, companion in (companions or {}).items():
+            table = Relation.parse(release.relation).beside(name)
+            create(connection, relation, table, companion.sql_types)
+            fill(connection, relation, table, companion.rows, companion.sql_types)
         _comment(connection, release, sql_types, comments or {})
         record(connection, release, manifest_text(release.manifest))
         if folder is not None:
@@ -80,6 +99,18 @@ def publish(
     return release
 
 
+def _beside(
+    connection: Connection, target: Relation, companions: Mapping[str, Companion]
+) -> dict[str, list[str]]:
+    """The names of the companions, for the manifest; refused where a name is not ours."""
+    for name, companion in companions.items():
+        refuse_unknown_types(connection, target, companion.sql_types)
+        earlier = recorded(connection, str(target))
+        ours = any(name in release.manifest.get("companions", ()) for release in earlier)
+        _refuse_taken(connection, target.beside(name), ours=ours)
+    return {"companions": sorted(companions)} if companions else {}
+
+
 def _refuse_unpublishable(rows: Path | pa.Table, manifest: Mapping[str, Any]) -> None:
     if isinstance(rows, Path) and not rows.is_file():
         raise StorageError(f"the rows must be a parquet file, however {str(rows)!r} is gone. Sample again.")
@@ -94,18 +125,23 @@ def _target(connection: Connection, wanted: Relation) -> Relation:
     known = recorded(connection, str(wanted))
     if known:
         wanted = Relation.parse(known[0].target)
+    _refuse_taken(connection, wanted, ours=bool(known))
+    return wanted
+
+
+def _refuse_taken(connection: Connection, wanted: Relation, *, ours: bool) -> None:
+    """Raise SourceError where a table has the name of the view, or a view that no release made."""
     taken = connection.execute(
         "SELECT table_type FROM information_schema.tables WHERE table_catalog = current_database() "
         "AND lower(table_schema) = lower(?) AND lower(table_name) = lower(?)",
         [wanted.schema, wanted.name],
     ).fetchall()
-    if taken and (taken[0][0] != "VIEW" or not known):
+    if taken and (taken[0][0] != "VIEW" or not ours):
         what = "view" if taken[0][0] == "VIEW" else "table"
         raise SourceError(
             f"target {str(wanted)!r} must be free for the view that serves releases, however a {what} "
             "that tabdar did not make has that name. Choose another target schema, or rename it."
         )
-    return wanted
 
 
 def _published(
@@ -134,12 +170,13 @@ def _comment(
     connection: Connection, release: Release, types: Mapping[str, str], comments: Mapping[str, str]
 ) -> None:
     """Say in the warehouse itself that the rows are synthetic, and where their manifest is."""
+    what = kind(release)
     text = (
-        f"Synthetic: release {release.number} of {release.target}, {release.created:%Y-%m-%d %H:%M} UTC, "
+        f"{what}: release {release.number} of {release.target}, {release.created:%Y-%m-%d %H:%M} UTC, "
         f"by tabdar_pipeline. Manifest: tabdar.releases, SHA-256 {release.manifest_hash}."
     )
     table = Relation.parse(release.relation).sql
     connection.execute(f"COMMENT ON TABLE {table} IS {literal(text)}")
     for name in types:
-        about = f"Synthetic. {comments.get(name, '')}".rstrip()
+        about = f"{what}. {comments.get(name, '')}".rstrip()
         connection.execute(f"COMMENT ON COLUMN {table}.{identifier(name)} IS {literal(about)}")

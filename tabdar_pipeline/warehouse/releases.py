@@ -121,8 +121,18 @@ def serve(connection: Connection, release: Release) -> None:
     )
     view, table = Relation.parse(release.target).sql, Relation.parse(release.relation).sql
     connection.execute(f"CREATE OR REPLACE VIEW {view} AS SELECT * FROM {table}")
-    about = f"Synthetic: serves release {release.number}, table {release.relation}. See tabdar.releases."
+    about = (
+        f"{kind(release)}: serves release {release.number}, table {release.relation}. See tabdar.releases."
+    )
     connection.execute(f"COMMENT ON VIEW {view} IS {literal(about)}")
+    for name in release.manifest.get("companions", ()):
+        beside, rows = (Relation.parse(it).beside(name).sql for it in (release.target, release.relation))
+        connection.execute(f"CREATE OR REPLACE VIEW {beside} AS SELECT * FROM {rows}")
+
+
+def kind(release: Release) -> str:
+    """What its rows are, for a person: Synthetic or Imputed."""
+    return str(release.manifest.get("kind", "synthetic")).capitalize()
 
 
 def manifest_text(facts: Mapping[str, Any]) -> str:

@@ -1,0 +1,97 @@
+"""The filled table: in the warehouse, with flags, by its own model or by that of a synthetic table."""
+
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import duckdb
+import pytest
+
+from tabdar_pipeline.components.imputed_table import ImputedTable
+from tabdar_pipeline.warehouse.demo import build_demo
+from tabdar_pipeline.warehouse.duckdb import Warehouse
+from tabdar_pipeline.warehouse.publish import releases
+
+TARGET = "imputed.customers"
+
+
+def defs(root: Path, **attributes: Any) -> dg.Definitions:
+    settings = {
+        "source": {"database": str(root / "demo.duckdb"), "table": "crm.customers"},
+        "train": {"epochs": 2},
+        "storage": str(root / "run"),
+    }
+    component = ImputedTable.from_attributes_dict(attributes=settings | attributes)
+    return dg.build_defs_for_component(component)
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A warehouse whose customers were filled once."""
+    root = tmp_path_factory.mktemp("filled")
+    build_demo(root / "demo.duckdb", rows=1200)
+    job = defs(root).resolve_job_def("refresh_imputed_customers")
+    assert job.execute_in_process().success
+    return root
+
+
+def table(root: Path, query: str) -> list[tuple[Any, ...]]:
+    with duckdb.connect(str(root / "demo.duckdb"), read_only=True) as connection:
+        return connection.execute(query).fetchall()
+
+
+def test_missing_cells_are_filled_and_observed_ones_kept(root: Path) -> None:
+    """Bit for bit, row by row, in the types of the source."""
+    types = [[(r[0], r[1]) for r in table(root, f"DESCRIBE {name}")] for name in ("crm.customers", TARGET)]
+    nullable = [name for name, _ in types[0] if name != "customer_id"]
+    changed = " OR ".join(f'(s."{n}" IS NOT NULL AND s."{n}" IS DISTINCT FROM f."{n}")' for n in nullable)
+    joined = f"crm.customers s JOIN {TARGET} f USING (customer_id)"
+
+    assert types[0] == types[1]
+    assert table(root, f"SELECT count(*) FROM {joined}") == [(1200,)]
+    assert table(root, f"SELECT count(*) FROM {joined} WHERE {changed}") == [(0,)]
+    assert table(root, "SELECT count(*) FROM crm.customers WHERE satisfaction IS NULL") > [(0,)]
+    assert table(root, f"SELECT count(*) FROM {TARGET} WHERE satisfaction IS NULL") == [(0,)]
+
+
+def test_flags_say_which_cells_were_filled(root: Path) -> None:
+    """One BOOLEAN a column, with the keys, served beside the table."""
+    wrong = table(
+        root,
+        f"SELECT count(*) FROM crm.customers s JOIN {TARGET}__imputed i USING (customer_id) "
+        "WHERE i.satisfaction <> (s.satisfaction IS NULL)",
+    )
+    manifest = releases(Warehouse(root / "demo.duckdb"), TARGET)[0].manifest
+
+    assert wrong == [(0,)]
+    assert manifest["kind"] == "imputed"
+    assert manifest["cells"]["satisfaction"] > 0
+    assert {t["column"] for t in manifest["tests"]} >= {"age", "plan", "spend"}
+
+
+def test_new_rows_are_filled_without_fitting_again(root: Path) -> None:
+    """The job that only fills; the model stays the same, the earlier release too."""
+    with duckdb.connect(str(root / "demo.duckdb")) as connection:
+        connection.execute("ALTER TABLE crm.customers ALTER age DROP NOT NULL")
+        connection.execute(
+            "INSERT INTO crm.customers BY NAME SELECT * REPLACE ('new-' || customer_id AS customer_id, "
+            "NULL AS age) FROM crm.customers LIMIT 5"
+        )
+    job = defs(root, impute={"draws": 2}, target="more.customers", reuse=TARGET)
+    result = job.resolve_job_def("fill_more_customers").execute_in_process()
+
+    assert result.success
+    assert table(root, "SELECT count(*), count(age), max(draw) FROM more.customers") == [(2410, 2410, 2)]
+    assert releases(Warehouse(root / "demo.duckdb"), TARGET)[0].number == 1
+
+
+def test_settings_that_make_no_sense_are_refused(tmp_path: Path) -> None:
+    """When the definitions load."""
+    for attributes in (
+        {"impute": {"draws": 3, "point": "mean"}},
+        {"impute": {"point": "mid"}},
+        {"schedule": "daily"},
+        {"target": "crm"},
+    ):
+        with pytest.raises(Exception, match=r"."):
+            defs(tmp_path, **attributes)
