@@ -72,8 +72,6 @@ class Contract:
 
     def to_yaml(self) -> str:
         """For review: one entry a column."""
-        import yaml
-
         columns = {
             c.name: {
                 "kind": str(c.kind),
@@ -90,7 +88,7 @@ class Contract:
             "# kind: number | datetime | category | key | text | constant\n"
         )
         body = {"table": self.schema.name, "columns": columns}
-        return head + yaml.safe_dump(body, sort_keys=False, allow_unicode=True)
+        return head + _dumped(body)
 
     @classmethod
     def from_yaml(cls, text: str, source: str = "contract") -> Self:
@@ -133,6 +131,21 @@ def _entry(name: str, entry: dict[str, Any], source: str) -> tuple[Column, Rules
         rules["allowed"] = tuple(rules["allowed"])
     column = {k: v for k, v in entry.items() if k not in names}
     return Column(name=name, **{**column, "kind": Kind(column["kind"])}), Rules(**rules)
+
+
+def _dumped(body: dict[str, Any]) -> str:
+    """YAML that comes back exactly: PyYAML's plain style loses NEL, LS and PS, its quoted one escapes them."""
+    import yaml
+
+    class Dumper(yaml.SafeDumper):
+        pass
+
+    def text(dumper: Dumper, value: str) -> yaml.ScalarNode:
+        style = None if value.isprintable() else '"'
+        return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
+
+    Dumper.add_representer(str, text)
+    return str(yaml.dump(body, Dumper=Dumper, sort_keys=False, allow_unicode=True))
 
 
 def _compact(rules: Rules) -> dict[str, Any]:
