@@ -6,7 +6,8 @@ from typing import Any, get_args
 from pydantic.fields import FieldInfo
 
 from tabdar_pipeline.components.imputed_table import Impute, ImputedTable
-from tabdar_pipeline.components.synthetic_table import Policy, Sample, Source, SyntheticTable, Train
+from tabdar_pipeline.components.synthetic_table import Policy, Sample, SyntheticTable
+from tabdar_pipeline.components.table import Source, Train
 
 PAGE = Path(__file__).with_name("yaml-reference.md")
 HEAD = """# YAML reference

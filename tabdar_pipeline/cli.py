@@ -6,20 +6,21 @@ Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 130 interrupted. Progres
 import json
 import sys
 import time
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tabdar_pipeline.console import Tell, progress_bar, say
+from tabdar_pipeline.console import progress_bar, say
 from tabdar_pipeline.errors import StorageError, TabdarError, UsageError
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from tabdar_pipeline.imputation import Progress
+    from tabdar_pipeline.conditions import Conditions
+    from tabdar_pipeline.runtime import Sampler
     from tabdar_pipeline.schemas.table import TableSchema
     from tabdar_pipeline.warehouse.publish import Release
 
@@ -133,8 +134,18 @@ def fit(
 def sample(
     model_dir: Annotated[Path, typer.Argument(help="A model that `tabdar fit` wrote.")],
     out: Annotated[Path, typer.Argument(help=".parquet, .csv or .duckdb to write.")],
-    rows: Annotated[int, typer.Option(min=1, help="How many rows.")],
+    rows: Annotated[int | None, typer.Option(min=1, help="How many rows.")] = None,
     seed: SeedOption = 0,
+    where: Annotated[
+        str | None, typer.Option(help="What every row satisfies: comparisons in SQL, joined by AND.")
+    ] = None,
+    balance: Annotated[
+        str | None, typer.Option(help='Shares of values, as JSON: {"income": {">50K": 1, "<=50K": 1}}.')
+    ] = None,
+    given: Annotated[
+        Path | None, typer.Option(help="Rows of which some columns are known, to be completed.")
+    ] = None,
+    draws: Annotated[int, typer.Option(min=1, max=1000, help="Copies of the given rows.")] = 1,
     engine: Annotated[EngineName, typer.Option(help="onnx: fast, without torch.")] = EngineName.onnx,
     table: TableOption = None,
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads.")] = None,
@@ -142,30 +153,72 @@ def sample(
 ) -> None:
     """Draw a synthetic table, block by block; never the whole table in memory."""
     started = time.perf_counter()
+    from tabdar_pipeline.imputation import numbered_schema
     from tabdar_pipeline.output import refuse_unwritable, writer
-    from tabdar_pipeline.runtime import OnnxSampler
 
     refuse_unwritable(out, table)
-    if engine is EngineName.onnx:
-        sampler = OnnxSampler.load(model_dir, threads=threads)
-        batches, schema = sampler.sample_batches(rows, seed=seed), sampler.schema
+    sampler = _sampler(model_dir, engine, threads)
+    if given is None:
+        conditions, todo = _conditions(sampler, where, balance), rows
+        if todo is None:
+            raise UsageError("--rows must be given, however it is not. Say how many rows to draw.")
+        batches = sampler.sample_batches(todo, seed=seed, conditions=conditions)
     else:
-        from tabdar_pipeline.synthesizer import TabDAR
-
-        model = TabDAR.load(model_dir)
-        batches, schema = model.sample_batches(rows, seed=seed, engine="torch"), model.schema
+        if any(option is not None for option in (rows, where, balance)):
+            raise UsageError("--given completes the rows it names: drop --rows, --where and --balance.")
+        known = _given_rows(given, sampler.schema)
+        todo = known.num_rows * draws
+        copies = sampler.complete_rows(known, seed=seed, draws=draws)
+        batches = (batch for copy in copies for batch in copy.to_batches())
     done = 0
-    with writer(out, schema, table) as write, progress_bar("sampling") as tell:
+    with (
+        writer(out, numbered_schema(sampler.schema, draws), table) as write,
+        progress_bar("sampling") as tell,
+    ):
         for batch in batches:
             write(batch)
             done += batch.num_rows
-            tell(done / rows, f"{done / (time.perf_counter() - started):,.0f} rows/s")
+            tell(done / todo, f"{done / (time.perf_counter() - started):,.0f} rows/s")
     seconds = time.perf_counter() - started
     say(
-        {"out": str(out), "rows": rows, "seed": seed, "seconds": seconds, "rows_per_second": rows / seconds},
-        f"{out}: {rows:,} rows in {seconds:.1f} s",
+        {"out": str(out), "rows": todo, "seed": seed, "seconds": seconds, "rows_per_second": todo / seconds},
+        f"{out}: {todo:,} rows in {seconds:.1f} s",
         as_json=as_json,
     )
+
+
+def _sampler(model_dir: Path, engine: EngineName, threads: int | None) -> "Sampler":
+    from tabdar_pipeline.runtime import OnnxSampler
+
+    if engine is EngineName.onnx:
+        return OnnxSampler.load(model_dir, threads=threads)
+    from tabdar_pipeline.synthesizer import TabDAR
+
+    return TabDAR.load(model_dir).sampler("torch")
+
+
+def _conditions(sampler: "Sampler", where: str | None, balance: str | None) -> "Conditions":
+    from tabdar_pipeline.conditions import resolve
+    from tabdar_pipeline.predicates import parse
+
+    try:
+        shares = json.loads(balance) if balance else {}
+    except ValueError as error:
+        raise UsageError(f"--balance must be JSON, however: {error}. Correct it.") from error
+    if not (isinstance(shares, dict) and all(isinstance(s, dict) for s in shares.values())):
+        raise UsageError(
+            '--balance must be like {"income": {">50K": 1, "<=50K": 1}}, however: ' + str(balance)
+        )
+    predicates = parse(where, sampler.schema) if where else ()
+    return resolve(sampler.codec, sampler.schema, predicates, shares)
+
+
+def _given_rows(path: Path, schema: "TableSchema") -> "pa.Table":
+    from tabdar_pipeline.warehouse.snapshot import read_table
+
+    rows, _ = read_table(path)
+    index = [PANDAS_INDEX] if PANDAS_INDEX in rows.column_names and PANDAS_INDEX not in schema.names else []
+    return rows.drop_columns(index)
 
 
 @app.command()
@@ -190,16 +243,13 @@ def impute(
     as_json: JsonOption = False,
 ) -> None:
     """Fill missing cells; observed cells stay as they are."""
-    import numpy as np
-    import pyarrow as pa
-
-    from tabdar_pipeline.imputation import Request, seed_of_draw
+    from tabdar_pipeline.imputation import Request, numbered, numbered_schema
     from tabdar_pipeline.output import refuse_unwritable, writer
     from tabdar_pipeline.runtime import OnnxSampler
     from tabdar_pipeline.warehouse.snapshot import read_table
 
-    if draws > 1 and point is not PointName.draw:
-        raise UsageError(f"--draws {draws} needs --point draw, however it is {point}. Drop one of the two.")
+    chosen = tuple(name.strip() for name in columns.split(",")) if columns else None
+    request = Request(seed, point.value, chosen, draws)
     refuse_unwritable(out, out_table, source=source)
     sampler = OnnxSampler.load(model_dir)
     rows, _ = read_table(source, table)
@@ -210,38 +260,20 @@ def impute(
             "Add them, all NULL where they are not known."
         )
     rows = rows.select(sampler.schema.names)
-    chosen = tuple(name.strip() for name in columns.split(",")) if columns else None
-    before, left = sum(c.null_count for c in rows.columns), 0
-    with progress_bar("imputing") as tell, writer(out, _numbered(sampler.schema, draws), out_table) as write:
-        for draw in range(draws):
-            request = Request(seed_of_draw(seed, draw), point.value, chosen)
-            filled = sampler.impute(rows, request, _of_draw(tell, draw, draws))
+    before, left, written = sum(c.null_count for c in rows.columns), 0, numbered_schema(sampler.schema, draws)
+    with progress_bar("imputing") as tell, writer(out, written, out_table) as write:
+        copies = sampler.impute(
+            rows, request, lambda done, all_: tell(done / all_, f"{done:,} of {all_:,} rows")
+        )
+        for draw, filled in enumerate(copies):
             left = sum(c.null_count for c in filled.columns)
-            if draws > 1:
-                filled = filled.add_column(0, "draw", pa.array(np.full(len(filled), draw + 1, np.int32)))
-            for batch in filled.to_batches():
+            for batch in numbered(filled, draw, draws).to_batches():
                 write(batch)
     say(
         {"out": str(out), "rows": rows.num_rows, "cells": before - left, "draws": draws},
         f"{out}: {before - left:,} cells filled",
         as_json=as_json,
     )
-
-
-def _of_draw(tell: Tell, draw: int, draws: int) -> "Progress":
-    return lambda done, rows: tell((draw + done / rows) / draws, f"{done:,} of {rows:,} rows")
-
-
-def _numbered(schema: "TableSchema", draws: int) -> "TableSchema":
-    """The schema, with a column for the number of the draw where there are several."""
-    from tabdar_pipeline.schemas.columns import Column, Kind
-
-    if draws == 1:
-        return schema
-    if "draw" in schema.names:
-        raise UsageError("the table has a column 'draw' of its own. Impute one draw at a time, by --seed.")
-    number = Column("draw", Kind.NUMBER, "int32", "INTEGER", nullable=False)
-    return replace(schema, columns=(number, *schema.columns))
 
 
 @app.command()

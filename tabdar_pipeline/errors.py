@@ -18,6 +18,10 @@ class UsageError(TabdarError):
     exit_code = 2
 
 
+class ConditionError(UsageError):
+    """No row can satisfy what is asked, or it cannot be read: change the condition."""
+
+
 class SourceError(TabdarError):
     """The table cannot be read or learned from: correct the source."""
 

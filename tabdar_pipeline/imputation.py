@@ -3,9 +3,9 @@
 B rows, C modelled columns, K codes of a column.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -19,12 +19,15 @@ from tabdar_pipeline.errors import UsageError
 from tabdar_pipeline.sampling.complete import complete, marginals
 from tabdar_pipeline.sampling.draws import BLOCK_ROWS, Draws
 from tabdar_pipeline.sampling.engine import Cells, Codes, Engine, Floats
+from tabdar_pipeline.sampling.limits import Limit
 from tabdar_pipeline.sampling.memory import Flags
+from tabdar_pipeline.schemas.columns import Column, Kind
 from tabdar_pipeline.schemas.table import TableSchema
 from tabdar_pipeline.schemas.types import arrow_type
 
 Point = Literal["draw", "mean", "median", "mode"]
 ORDERS = 4  # in which the visible columns are read; an estimate is the mean over them
+NUMBER = Column("draw", Kind.NUMBER, "int32", "INTEGER", nullable=False)  # of several copies
 
 Progress = Callable[[int, int], None]  # rows done, rows to do
 
@@ -36,27 +39,19 @@ class Request:
     seed: int = 0
     point: Point = "draw"
     columns: tuple[str, ...] | None = None  # all where None
+    draws: int = 1
+    nulls: bool = False  # whether a drawn cell may be NULL: it may in a synthetic row
 
+    def __post_init__(self) -> None:
+        """Refuse what cannot be done."""
+        if self.draws > 1 and self.point != "draw":
+            raise UsageError(
+                f"several draws must be drawn, however: draws={self.draws}, point={self.point}. Drop one."
+            )
 
-def seed_of_draw(seed: int, draw: int) -> int:
-    """The seed of the n-th of several draws; the first has the seed itself."""
-    return seed + 1_000_003 * draw
-
-
-@dataclass(frozen=True, slots=True)
-class Gaps:
-    """The rows that miss something: what they show, and what is asked of them."""
-
-    rows: NDArray[np.intp]  # (B,) their places in the table
-    cells: Cells
-    visible: Flags  # (B, C)
-    asked: Flags  # (B, C)
-    hashes: NDArray[np.uint64]  # (B,) of their content
-
-    def part(self, here: slice) -> "Gaps":
-        """Some of the rows."""
-        cells = Cells(self.cells.codes[here], self.cells.values[here])
-        return Gaps(self.rows[here], cells, self.visible[here], self.asked[here], self.hashes[here])
+    def of_draw(self, draw: int) -> "Request":
+        """The n-th of several draws alone; the first has the seed itself."""
+        return replace(self, seed=self.seed + 1_000_003 * draw, draws=1)
 
 
 class Filled(NamedTuple):
@@ -74,25 +69,120 @@ def impute(
     table: pa.Table,
     request: Request,
     progress: Progress | None = None,
-) -> pa.Table:
-    """Fill missing cells; observed cells stay as they are, and so does every complete row.
+) -> Iterator[pa.Table]:
+    """Fill missing cells, a copy of the table a draw; observed cells stay, and so do complete rows.
 
     A level that the model never saw is kept, and is no evidence. What a row is given does not
     depend on the rows beside it: its draws are a function of the seed and of its own content.
     """
-    gaps = find_gaps(codec, schema, table, request)
+    gaps = _gaps(codec, schema, table, request)
     blocks = [gaps.part(slice(i, i + BLOCK_ROWS)) for i in range(0, len(gaps.rows), BLOCK_ROWS)]
     fill = _drawn if request.point == "draw" else _estimated
-    found: list[Filled] = []
-    with ThreadPoolExecutor(engine.workers) as pool:
-        for done, filled in enumerate(pool.map(lambda b: [*fill(engine, codec, schema, b, request)], blocks)):
-            found += filled
-            if progress is not None:
-                progress(min((done + 1) * BLOCK_ROWS, len(gaps.rows)), len(gaps.rows))
-    return _merged(table, schema, found)
+    for draw in range(request.draws):
+        one, found = request.of_draw(draw), list[Filled]()
+
+        def work(block: _Gaps, one: Request = one) -> list[Filled]:
+            return [*fill(engine, codec, schema, block, one)]
+
+        with ThreadPoolExecutor(engine.workers) as pool:
+            for done, filled in enumerate(pool.map(work, blocks), start=1):
+                found += filled
+                if progress is not None:
+                    progress(
+                        draw * len(gaps.rows) + min(done * BLOCK_ROWS, len(gaps.rows)),
+                        request.draws * len(gaps.rows),
+                    )
+        yield _merged(table, schema, found)
 
 
-def find_gaps(codec: TableCodec, schema: TableSchema, table: pa.Table, request: Request) -> Gaps:
+def complete_rows(
+    engine: Engine,
+    codec: TableCodec,
+    schema: TableSchema,
+    rows: pa.Table,
+    *,
+    seed: int,
+    draws: int = 1,
+    progress: Progress | None = None,
+) -> Iterator[pa.Table]:
+    """Synthetic rows that begin as these: columns that `rows` lacks, and its missing cells, are drawn.
+
+    Columns that are not modelled are made anew where `rows` lacks them.
+    """
+    numbered_schema(schema, draws)
+    unknown = [name for name in rows.column_names if name not in schema.names]
+    if unknown:
+        raise UsageError(
+            f"given rows must have columns of {schema.name!r} only, however: "
+            f"{', '.join(map(repr, unknown))}. Leave them out, or rename them."
+        )
+    table = _widened(codec, schema, rows, seed)
+    request = Request(seed, draws=draws, nulls=True)
+    for draw, copy in enumerate(impute(engine, codec, schema, table, request, progress)):
+        yield numbered(copy, draw, draws)
+
+
+def _widened(codec: TableCodec, schema: TableSchema, rows: pa.Table, seed: int) -> pa.Table:
+    """All columns of the schema, in its types: NULL to be drawn, or made."""
+    arrays = []
+    for column in schema.columns:
+        kind = arrow_type(column.arrow_type)
+        if column.name in rows.column_names:
+            arrays.append(_cast(combined(rows, column), kind, column))
+        elif column.modelled:
+            arrays.append(pa.nulls(len(rows), kind))
+        else:
+            arrays.append(codec.made[column.name].generate(0, len(rows), seed, kind))
+    return pa.Table.from_arrays(arrays, names=list(schema.names))
+
+
+def _cast(values: pa.Array, kind: pa.DataType, column: Column) -> pa.Array:
+    try:
+        if pa.types.is_dictionary(kind) and not pa.types.is_dictionary(values.type):
+            return values.cast(kind.value_type).cast(kind)
+        return values.cast(kind)
+    except pa.ArrowException as error:
+        raise UsageError(
+            f"given column {column.name!r} must be of type {column.sql_type}, however it is "
+            f"{values.type}: {error}. Cast it."
+        ) from error
+
+
+def numbered(table: pa.Table, draw: int, draws: int) -> pa.Table:
+    """The copy with the number of its draw in front, where there are several."""
+    if draws == 1:
+        return table
+    return table.add_column(0, NUMBER.name, pa.array(np.full(len(table), draw + 1, np.int32)))
+
+
+def numbered_schema(schema: TableSchema, draws: int) -> TableSchema:
+    """The schema of numbered copies; refuses a table that has such a column of its own."""
+    if draws == 1:
+        return schema
+    if NUMBER.name in schema.names:
+        raise UsageError(
+            f"table {schema.name!r} must have no column {NUMBER.name!r} of its own where draws are numbered, "
+            "however it has one. Draw once at a time, each with its own seed."
+        )
+    return replace(schema, columns=(NUMBER, *schema.columns))
+
+
+@dataclass(frozen=True, slots=True)
+class _Gaps:
+    """The rows that miss something: what they show, and what is asked of them."""
+
+    rows: NDArray[np.intp]  # (B,) their places in the table
+    cells: Cells
+    visible: Flags  # (B, C)
+    asked: Flags  # (B, C)
+    hashes: NDArray[np.uint64]  # (B,) of their content
+
+    def part(self, here: slice) -> "_Gaps":
+        cells = Cells(self.cells.codes[here], self.cells.values[here])
+        return _Gaps(self.rows[here], cells, self.visible[here], self.asked[here], self.hashes[here])
+
+
+def _gaps(codec: TableCodec, schema: TableSchema, table: pa.Table, request: Request) -> _Gaps:
     """The rows that miss a cell of the requested columns."""
     names = [c.name for c in schema.modelled]
     unknown = [name for name in request.columns or () if name not in names]
@@ -103,20 +193,26 @@ def find_gaps(codec: TableCodec, schema: TableSchema, table: pa.Table, request: 
         )
     missing = np.stack([_is_null(combined(table, c)) for c in schema.modelled], axis=1)
     wanted = missing & np.array([request.columns is None or name in request.columns for name in names])
-    encoded = codec.encode(table, schema, np.random.default_rng(request.seed))
     rows = np.flatnonzero(wanted.any(axis=1))
-    cells = Cells(encoded.codes[rows], encoded.values[rows])
-    hashes = row_hashes(table)[rows]
-    return Gaps(rows, cells, (encoded.known & ~missing)[rows], wanted[rows], hashes)
+    part = table.take(pa.array(rows))
+    encoded = codec.encode(part, schema)
+    return _Gaps(
+        rows,
+        Cells(encoded.codes, encoded.values),
+        encoded.known & ~missing[rows],
+        wanted[rows],
+        _row_hashes(part),
+    )
 
 
 def _drawn(
-    engine: Engine, codec: TableCodec, schema: TableSchema, gaps: Gaps, request: Request
+    engine: Engine, codec: TableCodec, schema: TableSchema, gaps: _Gaps, request: Request
 ) -> Iterator[Filled]:
     """One draw of each row's missing cells together."""
     order = Draws.of(request.seed, 0, len(codec.columns), rows=1).order
     draws = Draws.of_rows(request.seed, gaps.hashes, order)
-    cells = complete(engine, gaps.cells, gaps.visible, gaps.asked, draws, nulls(codec))
+    limits = {} if request.nulls else _no_nulls(codec)
+    cells = complete(engine, gaps.cells, gaps.visible, gaps.asked, draws, limits).cells
     decoded = codec.decode(Block(cells.codes, cells.values, 0, request.seed), schema)
     for c, column in enumerate(schema.modelled):
         here = np.flatnonzero(gaps.asked[:, c])
@@ -125,15 +221,15 @@ def _drawn(
 
 
 def _estimated(
-    engine: Engine, codec: TableCodec, schema: TableSchema, gaps: Gaps, request: Request
+    engine: Engine, codec: TableCodec, schema: TableSchema, gaps: _Gaps, request: Request
 ) -> Iterator[Filled]:
     """Each missing cell by itself, given what its row shows: mean, median or mode."""
-    columns, barred = len(codec.columns), nulls(codec)
-    orders = [Draws.of(request.seed, i, columns, rows=1).order for i in range(ORDERS)]
+    columns, limits = len(codec.columns), _no_nulls(codec)
     weight: dict[int, Floats] = {}
-    for order in orders:
+    for i in range(ORDERS):
+        order = Draws.of(request.seed, i, columns, rows=1).order
         for c, logits in marginals(engine, gaps.cells, gaps.visible, gaps.asked, order):
-            weight[c] = weight.get(c, np.float32(0)) + _softmax(logits, barred.get(c))
+            weight[c] = weight.get(c, np.float32(0)) + _shares(logits, limits.get(c))
     for c, share in weight.items():
         here = np.flatnonzero(gaps.asked[:, c])
         kind = arrow_type(schema.modelled[c].arrow_type)
@@ -156,26 +252,27 @@ def _point(codec: TableCodec, c: int, share: Floats, kind: pa.DataType, point: P
     return column.line.column(places.ravel()[order][np.minimum(middle, len(order) - 1)], kind)
 
 
-def nulls(codec: TableCodec) -> dict[int, Flags]:
-    """For each column the codes (K,) that an imputed cell must not have: NULL."""
-    return {c: np.arange(it.levels) == it.levels - 1 for c, it in enumerate(codec.columns) if it.missing}
+def _no_nulls(codec: TableCodec) -> Mapping[int, Limit]:
+    """An imputed cell is any code but NULL, the last one of a column that has it."""
+    return {c: Limit.of_codes(np.arange(it.levels - 1)) for c, it in enumerate(codec.columns) if it.missing}
 
 
-def row_hashes(table: pa.Table) -> NDArray[np.uint64]:
+def _shares(logits: Floats, limit: Limit | None) -> Floats:
+    """What each code (B, K) weighs; nothing where it must not be drawn."""
+    share = np.zeros_like(logits)
+    open_ = slice(None) if limit is None else limit.codes
+    weight = np.exp(logits[:, open_] - logits[:, open_].max(axis=1, keepdims=True))
+    share[:, open_] = weight / weight.sum(axis=1, keepdims=True)
+    return share
+
+
+def _row_hashes(table: pa.Table) -> NDArray[np.uint64]:
     """(N,) of each row's content, and of how many equal rows came before it."""
     from pandas.util import hash_array, hash_pandas_object
 
     hashes = hash_pandas_object(table.to_pandas(), index=False)
     twin = hashes.groupby(hashes).cumcount().to_numpy(np.uint64)
     return np.asarray(hash_array(hashes.to_numpy(np.uint64) + np.uint64(0x9E3779B97F4A7C15) * twin))
-
-
-def _softmax(logits: Floats, barred: Flags | None) -> Floats:
-    weight = np.exp(logits - logits.max(axis=1, keepdims=True))
-    if barred is not None:
-        weight = weight * ~barred
-    share: Floats = weight / np.maximum(weight.sum(axis=1, keepdims=True), np.float32(1e-30))
-    return share
 
 
 def _is_null(column: pa.Array) -> Flags:

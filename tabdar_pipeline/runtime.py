@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from tabdar_pipeline import checkpoint
 from tabdar_pipeline.codec.table import Block, TableCodec
+from tabdar_pipeline.conditions import Conditions
 from tabdar_pipeline.errors import ModelDirectoryError
-from tabdar_pipeline.imputation import Progress, Request, impute
+from tabdar_pipeline.imputation import Progress, Request, complete_rows, impute
 from tabdar_pipeline.sampling.complete import complete
 from tabdar_pipeline.sampling.draws import BLOCK_ROWS, Draws
 from tabdar_pipeline.sampling.engine import (
@@ -29,9 +30,11 @@ from tabdar_pipeline.sampling.engine import (
     step_inputs,
 )
 from tabdar_pipeline.sampling.memory import Flags, Memory, hidden
+from tabdar_pipeline.sampling.resampled import SPARE, resampled
 from tabdar_pipeline.schemas.table import TableSchema
 from tabdar_pipeline.schemas.types import arrow_type
 
+FREE = Conditions()
 BACKBONE, DENOISER = "backbone.onnx", "denoiser.onnx"
 
 
@@ -112,11 +115,38 @@ def _providers(device: str) -> Sequence[str]:
     return [cuda, "CPUExecutionProvider"]
 
 
-class OnnxSampler:
-    """A saved and exported model, ready to sample: no torch."""
+class Sampler:
+    """A model and what runs it: samples, completes and imputes."""
 
-    def __init__(self, engine: OnnxEngine, codec: TableCodec, schema: TableSchema) -> None:
-        self.engine, self.codec, self.schema = engine, codec, schema
+    def __init__(self, engine: Engine, codec: TableCodec, schema: TableSchema, fingerprint: str) -> None:
+        self.engine, self.codec, self.schema, self.fingerprint = engine, codec, schema, fingerprint
+
+    @property
+    def arrow_schema(self) -> pa.Schema:
+        """Names and types of what it samples."""
+        return pa.schema([(c.name, arrow_type(c.arrow_type)) for c in self.schema.columns])
+
+    def sample_batches(
+        self, rows: int, *, seed: int = 0, conditions: Conditions = FREE
+    ) -> Iterator[pa.RecordBatch]:
+        """Synthetic rows, block by block."""
+        return sample_batches(
+            self.engine, self.codec, self.schema, rows=rows, seed=seed, conditions=conditions
+        )
+
+    def complete_rows(self, rows: pa.Table, *, seed: int = 0, draws: int = 1) -> Iterator[pa.Table]:
+        """Synthetic rows that begin as these, a copy a draw."""
+        return complete_rows(self.engine, self.codec, self.schema, rows, seed=seed, draws=draws)
+
+    def impute(
+        self, table: pa.Table, request: Request | None = None, progress: Progress | None = None
+    ) -> Iterator[pa.Table]:
+        """The table with its missing cells filled, a copy a draw."""
+        return impute(self.engine, self.codec, self.schema, table, request or Request(), progress)
+
+
+class OnnxSampler(Sampler):
+    """A saved and exported model, ready to sample: no torch."""
 
     @classmethod
     def load(cls, folder: Path | str, *, device: str = "auto", threads: int | None = None) -> Self:
@@ -131,39 +161,34 @@ class OnnxSampler:
             device=device,
             threads=threads,
         )
-        return cls(engine, it.codec, it.schema)
-
-    @property
-    def arrow_schema(self) -> pa.Schema:
-        """Names and types of what it samples."""
-        return pa.schema([(c.name, arrow_type(c.arrow_type)) for c in self.schema.columns])
-
-    def sample_batches(self, rows: int, *, seed: int = 0) -> Iterator[pa.RecordBatch]:
-        """Synthetic rows, block by block."""
-        return sample_batches(self.engine, self.codec, self.schema, rows=rows, seed=seed)
-
-    def impute(
-        self, table: pa.Table, request: Request | None = None, progress: Progress | None = None
-    ) -> pa.Table:
-        """The table with its missing cells filled."""
-        return impute(self.engine, self.codec, self.schema, table, request or Request(), progress)
+        return cls(engine, it.codec, it.schema, it.fingerprint)
 
 
 def sample_batches(
-    engine: Engine, codec: TableCodec, schema: TableSchema, *, rows: int, seed: int
+    engine: Engine,
+    codec: TableCodec,
+    schema: TableSchema,
+    *,
+    rows: int,
+    seed: int,
+    conditions: Conditions = FREE,
 ) -> Iterator[pa.RecordBatch]:
     """Synthetic rows, block by block; block b is the same whoever draws it.
 
     Blocks are drawn side by side, `engine.workers` at a time, and come in order.
     """
-    columns = len(codec.columns)
+    which = [given.of_rows(rows, seed) for given in conditions.given]
 
     def draw(block: int) -> pa.RecordBatch:
-        draws = Draws.of(seed, block, columns)
-        everything = np.ones((BLOCK_ROWS, columns), bool)
-        cells = complete(engine, Cells.empty(BLOCK_ROWS, columns), ~everything, everything, draws)
         first = block * BLOCK_ROWS
+        here = [np.resize(chosen[first : first + BLOCK_ROWS], BLOCK_ROWS) for chosen in which]
+        cells = _draw_block(engine, conditions, here, seed, block)
         batch = codec.decode(Block(cells.codes, cells.values, first, seed), schema)
+        for given, chosen in zip(conditions.given, here, strict=True):
+            name = schema.modelled[given.column].name
+            batch = batch.set_column(
+                batch.schema.names.index(name), name, given.values.take(pa.array(chosen))
+            )
         return batch.slice(0, min(BLOCK_ROWS, rows - first))
 
     blocks = iter(range(math.ceil(rows / BLOCK_ROWS)))
@@ -172,3 +197,21 @@ def sample_batches(
         while drawn:
             yield drawn.popleft().result()
             drawn.extend(pool.submit(draw, b) for b in islice(blocks, 1))
+
+
+def _draw_block(
+    engine: Engine, conditions: Conditions, which: Sequence[NDArray[np.intp]], seed: int, block: int
+) -> Cells:
+    """Given cells first, then the limited columns, then all others."""
+    columns, limits = len(engine.offsets) - 1, conditions.limits
+    cells, visible = Cells.empty(BLOCK_ROWS, columns), np.zeros((BLOCK_ROWS, columns), bool)
+    for given, chosen in zip(conditions.given, which, strict=True):
+        cells.codes[:, given.column] = given.codes[chosen]
+        cells.values[:, given.column] = given.residuals[chosen]
+        visible[:, given.column] = True
+    draws = Draws.of(seed, block, columns)
+    if len(limits) > 1:
+        spare = Draws.of(seed, block, columns, SPARE * BLOCK_ROWS, stream=1)
+        cells = resampled(engine, cells, visible, limits, spare)
+        visible[:, list(limits)] = True
+    return complete(engine, cells, visible, ~visible, draws.beginning(limits), limits).cells

@@ -4,7 +4,7 @@ import hashlib
 import json
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -15,7 +15,9 @@ import pyarrow as pa
 from tabdar_pipeline import checkpoint, imputation, runtime
 from tabdar_pipeline.codec.number import NumberCodec, NumberSettings
 from tabdar_pipeline.codec.table import EncodedTable, TableCodec
+from tabdar_pipeline.conditions import resolve
 from tabdar_pipeline.errors import UsageError
+from tabdar_pipeline.predicates import parse
 from tabdar_pipeline.schemas.infer import infer_schema
 from tabdar_pipeline.schemas.table import TableSchema
 
@@ -172,15 +174,35 @@ class TabDAR:
 
     def sample(
         self,
-        rows: int,
+        rows: int | None = None,
         *,
         seed: int = 0,
+        where: str | None = None,
+        balance: Mapping[str, Mapping[Any, float]] | None = None,
+        given: "pd.DataFrame | pa.Table | None" = None,
+        draws: int = 1,
         engine: Literal["onnx", "torch"] = "onnx",
         format: Literal["pandas", "arrow"] = "pandas",
     ) -> "pd.DataFrame | pa.Table":
-        """A synthetic table of so many rows, of the types of the table that was learned."""
-        batches = list(self.sample_batches(rows, seed=seed, engine=engine))
-        table = pa.Table.from_batches(batches)
+        """A synthetic table of so many rows, of the types of the table that was learned.
+
+        `where`: comparisons in SQL, joined by AND, that every row satisfies. `balance`: of a column,
+        the share of each value. `given`: rows of which some columns are known; each is completed
+        `draws` times, and neither `rows`, `where` nor `balance` can be asked for beside it.
+        """
+        if given is not None:
+            if rows is not None or where is not None or balance is not None:
+                raise UsageError(
+                    "rows that are given must be completed as they are, however rows, where or balance "
+                    "is asked for as well. Filter the given rows instead."
+                )
+            copies = self.sampler(engine).complete_rows(_arrow(given), seed=seed, draws=draws)
+            table = pa.concat_tables(copies)
+        else:
+            if rows is None:
+                raise UsageError("`rows` must be given, however it is not. Say how many rows to draw.")
+            batches = self.sample_batches(rows, seed=seed, where=where, balance=balance, engine=engine)
+            table = pa.Table.from_batches(list(batches))
         return table if format == "arrow" else table.to_pandas()
 
     def sample_batches(
@@ -188,13 +210,21 @@ class TabDAR:
         rows: int,
         *,
         seed: int = 0,
+        where: str | None = None,
+        balance: Mapping[str, Mapping[Any, float]] | None = None,
         engine: Literal["onnx", "torch"] = "onnx",
         threads: int | None = None,
     ) -> Iterator[pa.RecordBatch]:
-        """The same in blocks, each a function of (seed, block) alone."""
-        return runtime.sample_batches(
-            self._engine(engine, threads), self.codec, self.schema, rows=rows, seed=seed
-        )
+        """The same in blocks; without `balance` each is a function of (seed, block) alone."""
+        predicates = parse(where, self.schema) if where else ()
+        conditions = resolve(self.codec, self.schema, predicates, balance)
+        return self.sampler(engine, threads).sample_batches(rows, seed=seed, conditions=conditions)
+
+    def sampler(
+        self, engine: Literal["onnx", "torch"] = "onnx", threads: int | None = None
+    ) -> runtime.Sampler:
+        """The model behind an engine; its ONNX graphs are exported first where they are not there."""
+        return runtime.Sampler(self._engine(engine, threads), self.codec, self.schema, self.fingerprint)
 
     def impute(
         self,
@@ -206,14 +236,12 @@ class TabDAR:
         columns: Sequence[str] | None = None,
         engine: Literal["onnx", "torch"] = "onnx",
     ) -> pa.Table:
-        """The table with its missing cells filled; with several draws, one copy after the other."""
-        rows, filler = _arrow(table), self._engine(engine, None)
+        """The table with its missing cells filled; several draws one after the other, numbered in `draw`."""
         names = None if columns is None else tuple(columns)
-        requests = [
-            imputation.Request(imputation.seed_of_draw(seed, draw), point, names) for draw in range(draws)
-        ]
-        copies = [imputation.impute(filler, self.codec, self.schema, rows, request) for request in requests]
-        return pa.concat_tables(copies)
+        request = imputation.Request(seed, point, names, draws)
+        imputation.numbered_schema(self.schema, draws)
+        copies = self.sampler(engine).impute(_arrow(table), request)
+        return pa.concat_tables(imputation.numbered(copy, k, draws) for k, copy in enumerate(copies))
 
     def export(self, folder: Path | None = None) -> "ExportRecord":
         """Write backbone.onnx and denoiser.onnx into a saved model's folder; raises ParityError."""

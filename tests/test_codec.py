@@ -10,7 +10,7 @@ from conftest import mixed_table
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tabdar_pipeline.codec import normal
+from tabdar_pipeline import normal
 from tabdar_pipeline.codec.category import CategoryCodec
 from tabdar_pipeline.codec.line import Line
 from tabdar_pipeline.codec.number import NumberCodec, NumberSettings

@@ -41,8 +41,9 @@ def test_a_row_does_not_depend_on_the_rows_beside_it(model: TabDAR) -> None:
     table = holed()
     whole, part = model.impute(table, seed=1), model.impute(table.slice(50, 20), seed=1)
 
-    for name in ("level", "visits", "active", "rating"):
+    for name in ("level", "visits", "active", "rating", "amount", "joined"):
         assert whole[name].slice(50, 20).to_pylist() == part[name].to_pylist(), name
+    assert np.allclose(whole["score"].slice(50, 20).to_numpy(), part["score"].to_numpy(), atol=1e-4)
 
 
 def test_draws_differ_and_the_seed_repeats_them(model: TabDAR) -> None:
@@ -50,6 +51,8 @@ def test_draws_differ_and_the_seed_repeats_them(model: TabDAR) -> None:
     table = holed(50)
     twice = model.impute(table, seed=1, draws=2)
 
+    assert twice["draw"].to_pylist() == [1] * 50 + [2] * 50
+    twice = twice.drop_columns("draw")
     assert twice.num_rows == 100
     assert twice.slice(0, 50).equals(model.impute(table, seed=1))
     assert not twice.slice(0, 50).equals(twice.slice(50))

@@ -10,6 +10,7 @@ from tabdar_pipeline.sampling.complete import complete, marginals, pick
 from tabdar_pipeline.sampling.draws import Draws
 from tabdar_pipeline.sampling.engine import Cells, Condition
 from tabdar_pipeline.sampling.heun import heun
+from tabdar_pipeline.sampling.limits import Limit
 from tabdar_pipeline.sampling.memory import Memory
 from tabdar_pipeline.sampling.schedule import angles
 
@@ -63,7 +64,7 @@ def test_visible_cells_are_never_touched(share: float, seed: int) -> None:
     rng = np.random.default_rng(seed)
     visible = rng.random((20, 3)) < share
     given_cells = Cells(rng.integers(0, 1, (20, 3)), rng.standard_normal((20, 3)).astype(np.float32))
-    filled = complete(FakeEngine(), given_cells, visible, ~visible, Draws.of(seed, 0, 3, rows=20))
+    filled = complete(FakeEngine(), given_cells, visible, ~visible, Draws.of(seed, 0, 3, rows=20)).cells
 
     np.testing.assert_array_equal(filled.codes[visible], given_cells.codes[visible])
     np.testing.assert_array_equal(filled.values[visible], given_cells.values[visible])
@@ -95,8 +96,8 @@ def test_barred_codes_are_not_drawn() -> None:
         NONE,
         ~NONE,
         Draws.of(0, 0, 3, rows=500),
-        {0: np.array([False, False, True])},
-    )
+        {0: Limit.of_codes(np.array([0, 1]))},
+    ).cells
 
     assert set(filled.codes[:, 0].tolist()) == {0, 1}
 

@@ -13,12 +13,14 @@ from tabdar_pipeline import checkpoint
 from tabdar_pipeline.assets import shelf, steps
 from tabdar_pipeline.assets.plan import Plan
 from tabdar_pipeline.errors import ReleaseRefused
-from tabdar_pipeline.imputation import Request, seed_of_draw
-from tabdar_pipeline.quality.hidden import ColumnTest, filling_tests
+from tabdar_pipeline.imputation import NUMBER, Request, numbered
+from tabdar_pipeline.quality.hidden import DRAWS, ColumnTest, filling_tests
+from tabdar_pipeline.quality.holdout import split
 from tabdar_pipeline.release.manifest import library_versions
 from tabdar_pipeline.runtime import OnnxSampler
 from tabdar_pipeline.warehouse.duckdb import Warehouse
 from tabdar_pipeline.warehouse.publish import Companion, Release, publish
+from tabdar_pipeline.warehouse.snapshot import Snapshot
 
 FILLED, FLAGS = "filled.parquet", "imputed.parquet"
 
@@ -30,14 +32,27 @@ class FillPlan:
     table: Plan  # source, target, and the fit of the model where it has one of its own
     model: Path  # the model directory that fills
     request: Request
-    draws: int
+
+
+@dataclass(frozen=True, slots=True)
+class Filler:
+    """A model, ready to fill a snapshot."""
+
+    plan: FillPlan
+    snapshot: Snapshot
+    rows: pa.Table
+    sampler: OnnxSampler
+
+    @classmethod
+    def of(cls, plan: FillPlan, taken: Snapshot, rows: pa.Table) -> "Filler":
+        """Read the model once."""
+        return cls(plan, taken, rows, OnnxSampler.load(plan.model, threads=plan.table.fit.threads))
 
 
 @dataclass(frozen=True, slots=True)
 class Filling:
     """What was filled."""
 
-    rows: int
     cells: dict[str, int]  # missing and filled, by column
     left: dict[str, int]  # missing still: not modelled, or not asked for
     model: str  # fingerprint
@@ -51,82 +66,67 @@ class Tests:
     tests: tuple[ColumnTest, ...]
 
 
-def fill(plan: FillPlan, progress: Callable[[int, int], None]) -> Filling:
+def fill(it: Filler, progress: Callable[[int, int], None]) -> Filling:
     """Fill the snapshot's missing cells, and flag them; observed cells stay bit for bit."""
-    taken, rows, _ = steps.last_snapshot(plan.table)
-    sampler = OnnxSampler.load(plan.model, threads=plan.table.fit.threads)
-    copies, flags = [], []
-    for draw in range(plan.draws):
-        request = Request(seed_of_draw(plan.request.seed, draw), plan.request.point, plan.request.columns)
-        filled = sampler.impute(rows, request, progress)
-        copies.append(_numbered(filled, draw, plan.draws))
-        flags.append(_numbered(_flags(sampler, rows, filled), draw, plan.draws))
+    rows, request, home = it.rows, it.plan.request, it.plan.table.home
+    copies, flags, filled = [], [], rows
+    for draw, filled in enumerate(it.sampler.impute(rows, request, progress)):
+        copies.append(numbered(filled, draw, request.draws))
+        flags.append(numbered(_flags(it.sampler, rows, filled), draw, request.draws))
     for name, parts in ((FILLED, copies), (FLAGS, flags)):
-        partial = plan.table.home / f".{name}"
+        partial = home / f".{name}"
         pq.write_table(pa.concat_tables(parts), partial, compression="zstd")
-        partial.replace(plan.table.home / name)
+        partial.replace(home / name)
     record = Filling(
-        rows.num_rows,
         {n: rows[n].null_count - filled[n].null_count for n in rows.column_names if rows[n].null_count},
         {n: filled[n].null_count for n in rows.column_names if filled[n].null_count},
-        checkpoint.describe(plan.model).fingerprint,
-        taken.data_version,
+        it.sampler.fingerprint,
+        it.snapshot.data_version,
     )
-    shelf.put(plan.table.home, "filling", record)
+    shelf.put(home, "filling", record)
     return record
 
 
-def diagnose(plan: FillPlan) -> list[ColumnTest]:
+def diagnose(it: Filler) -> tuple[ColumnTest, ...]:
     """Hide known cells of held-out rows, fill them, and compare with the mean or the mode."""
-    sampler, parts = OnnxSampler.load(plan.model), steps.held_out(plan.table)
-    return filling_tests(
+    parts = split(it.rows, it.plan.table.holdout)
+    seed = it.plan.request.seed
+    tests = filling_tests(
         parts.train,
         parts.holdout,
-        sampler.schema,
-        lambda table: sampler.impute(table, Request(point="mean")),
-        lambda table, k: sampler.impute(table, Request(seed_of_draw(plan.request.seed, k))),
-        seed=plan.request.seed,
+        it.sampler.schema,
+        lambda table: next(it.sampler.impute(table, Request(point="mean"))),
+        lambda table: it.sampler.impute(table, Request(seed, draws=DRAWS)),
+        seed=seed,
     )
+    shelf.put(it.plan.table.home, "tests", Tests(tuple(tests)))
+    return tuple(tests)
 
 
-def publish_filling(plan: FillPlan, warehouse: Warehouse, tests: list[dict[str, Any]]) -> Release:
+def publish_filling(plan: FillPlan, warehouse: Warehouse) -> Release:
     """Publish the filled table, and the flags beside it, in one transaction."""
+    home, target = plan.table.home, plan.table.target
     taken, _, contract = steps.last_snapshot(plan.table)
-    record = shelf.get(plan.table.home, "filling")
-    now = checkpoint.describe(plan.model).fingerprint
-    if (record["data_version"], record["model"]) != (taken.data_version, now):
+    record, model = shelf.get(home, "filling"), checkpoint.describe(plan.model).fingerprint
+    if (record["data_version"], record["model"]) != (taken.data_version, model):
         raise ReleaseRefused(
-            plan.table.target,
-            ("snapshot or model are newer than the filled rows: materialize `filled` again",),
+            target, ("snapshot or model are newer than the filled rows: materialize `filled` again",)
         )
-    numbered = {"draw": "INTEGER"} if plan.draws > 1 else {}
-    flags = pq.read_schema(plan.table.home / FLAGS)
-    modelled = {field.name for field in flags if pa.types.is_boolean(field.type)}
-    types = {n: "BOOLEAN" if n in modelled else taken.sql_types.get(n, "INTEGER") for n in flags.names}
     manifest = {
         "kind": "imputed",
-        "source": {
-            "database": plan.table.database.name,
-            "table": plan.table.table,
-            "rows": taken.rows,
-            "data_version": taken.data_version,
-        },
+        "source": steps.source_record(plan.table, taken),
         "contract_hash": contract.hash,
-        "model_fingerprint": now,
+        "model_fingerprint": model,
         "libraries": library_versions(),
-        "settings": {"request": asdict(plan.request), "draws": plan.draws},
+        "settings": {"request": asdict(plan.request)},
         "cells": record["cells"],
         "left": record["left"],
-        "tests": tests,
+        "tests": shelf.get(home, "tests")["tests"],
     }
+    types = ({NUMBER.name: NUMBER.sql_type} if plan.request.draws > 1 else {}) | taken.sql_types
+    flags = Companion(home / FLAGS, _flag_types(home / FLAGS, types))
     return publish(
-        warehouse,
-        plan.table.target,
-        plan.table.home / FILLED,
-        numbered | taken.sql_types,
-        manifest,
-        plan.table.folder,
-        companions={"imputed": Companion(plan.table.home / FLAGS, types)},
+        warehouse, target, home / FILLED, types, manifest, plan.table.folder, companions={"imputed": flags}
     )
 
 
@@ -142,8 +142,6 @@ def _flags(sampler: OnnxSampler, rows: pa.Table, filled: pa.Table) -> pa.Table:
     return pa.table(columns)
 
 
-def _numbered(table: pa.Table, draw: int, draws: int) -> pa.Table:
-    """The table with the number of the draw in front, where there are several."""
-    if draws == 1:
-        return table
-    return table.add_column(0, "draw", pa.array(np.full(len(table), draw + 1, np.int32)))
+def _flag_types(path: Path, types: dict[str, str]) -> dict[str, str]:
+    """BOOLEAN for flags; keys and the number of the draw are of their own type."""
+    return {f.name: "BOOLEAN" if pa.types.is_boolean(f.type) else types[f.name] for f in pq.read_schema(path)}

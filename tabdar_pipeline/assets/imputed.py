@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import dagster as dg
 
-from tabdar_pipeline.assets import filling, metadata, shelf, steps
+from tabdar_pipeline.assets import filling, metadata, steps
 from tabdar_pipeline.assets.filling import FillPlan
 from tabdar_pipeline.assets.resources import ComputeResource, WarehouseResource
 from tabdar_pipeline.assets.synthetic import (
@@ -23,8 +23,6 @@ NOTE = (
     "Cells were hidden at random among those that are known. Whether cells are missing because of their own "
     "value (not at random) cannot be verified from data."
 )
-
-
 _OWN = {"model": model_asset, "onnx": onnx_asset}  # of a table that reuses no other's model
 
 
@@ -76,11 +74,11 @@ def _filled(plan: FillPlan, asset: dg.AssetSpec) -> dg.AssetsDefinition:
         from tabdar_pipeline.quality.plots import missingness_png
 
         ready = replace(plan, table=steps.with_compute(plan.table, compute.settings()))
-        record = filling.fill(ready, lambda done, rows: context.log.info(f"{done:,} of {rows:,} rows"))
-        tests = filling.diagnose(ready)
-        shelf.put(plan.table.home, "tests", filling.Tests(tuple(tests)))
-        worse = [test.column for test in tests if not test.better]
         taken, rows, _ = steps.last_snapshot(plan.table)
+        filler = filling.Filler.of(ready, taken, rows)
+        record = filling.fill(filler, lambda done, rows: context.log.info(f"{done:,} of {rows:,} rows"))
+        tests = filling.diagnose(filler)
+        worse = [test.column for test in tests if not test.better]
         table = "\n".join(
             f"| {t.column} | {t.cells} | {t.error:.3f} | {t.plain_error:.3f} | "
             f"{'' if t.coverage is None else f'{t.coverage:.1%}'} |"
@@ -89,7 +87,7 @@ def _filled(plan: FillPlan, asset: dg.AssetSpec) -> dg.AssetsDefinition:
         return dg.MaterializeResult(
             asset_key=asset.key,
             metadata={
-                "dagster/row_count": taken.rows * plan.draws,
+                "dagster/row_count": taken.rows * plan.request.draws,
                 "dagster/uri": str(plan.table.home / filling.FILLED),
                 "cells_filled": record.cells,
                 "cells_left": record.left,
@@ -117,24 +115,13 @@ def _release(plan: FillPlan, asset: dg.AssetSpec) -> dg.AssetsDefinition:
     @dg.multi_asset(name=op_name(asset), specs=[asset], pool="duckdb")
     def release(context: dg.AssetExecutionContext, warehouse: WarehouseResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
         table = plan.table
-        tests = shelf.get(table.home, "tests")["tests"]
-        published = filling.publish_filling(plan, warehouse.at(table.database), tests)
+        published = filling.publish_filling(plan, warehouse.at(table.database))
         schema = Contract.read(table.home / steps.CONTRACT).schema
         context.log.info(f"published {published.identifier} as {published.relation}")
         return dg.MaterializeResult(
             data_version=dg.DataVersion(published.rows_hash),
-            metadata={
-                "release_id": published.identifier,
-                "served_as": published.target,
-                "flags_served_as": str(Relation.parse(published.target).beside("imputed")),
-                "dagster/row_count": published.row_count,
-                "dagster/relation_identifier": f"{table.database.stem}.{published.relation}",
-                "dagster/column_schema": metadata.column_schema(schema),
-                "dagster/column_lineage": metadata.column_lineage(schema, Names.of(table).source),
-                "model_fingerprint": published.manifest["model_fingerprint"],
-                "source_data_version": published.manifest["source"]["data_version"],
-                "manifest": published.manifest,
-            },
+            metadata=metadata.release(table, published, schema, Names.of(table).source)
+            | {"flags_served_as": str(Relation.parse(published.target).beside("imputed"))},
         )
 
     return release

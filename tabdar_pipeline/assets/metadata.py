@@ -6,7 +6,9 @@ from typing import Any
 
 import dagster as dg
 
+from tabdar_pipeline.assets.plan import Plan
 from tabdar_pipeline.schemas.table import TableSchema
+from tabdar_pipeline.warehouse.publish import Release
 
 
 def column_schema(schema: TableSchema) -> dg.TableSchema:
@@ -53,3 +55,18 @@ def figures_table(values: dict[str, float], floor: dict[str, float]) -> dg.Markd
 def lines(items: Iterable[Any]) -> dg.MarkdownMetadataValue:
     """A bulleted list."""
     return dg.MetadataValue.md("\n".join(f"- {item}" for item in items) or "none")
+
+
+def release(plan: Plan, published: Release, schema: TableSchema, source: dg.AssetKey) -> dict[str, Any]:
+    """What was published, from what, and where it is served."""
+    return {
+        "release_id": published.identifier,
+        "served_as": published.target,
+        "dagster/row_count": published.row_count,
+        "dagster/relation_identifier": f"{plan.database.stem}.{published.relation}",
+        "dagster/column_schema": column_schema(schema),
+        "dagster/column_lineage": column_lineage(schema, source),
+        "model_fingerprint": published.manifest["model_fingerprint"],
+        "source_data_version": published.manifest["source"]["data_version"],
+        "manifest": published.manifest,
+    }

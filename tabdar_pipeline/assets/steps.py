@@ -1,6 +1,5 @@
 """The steps of one table, from source to release, as plain functions: Dagster only calls them."""
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -14,7 +13,7 @@ from tabdar_pipeline.assets import shelf
 from tabdar_pipeline.assets.plan import Plan
 from tabdar_pipeline.errors import Violation
 from tabdar_pipeline.quality.figures import Figures, evaluate
-from tabdar_pipeline.quality.holdout import Split, split
+from tabdar_pipeline.quality.holdout import split
 from tabdar_pipeline.release.decision import Decision, decide
 from tabdar_pipeline.release.manifest import Manifest, library_versions
 from tabdar_pipeline.schemas.contract import Contract
@@ -53,6 +52,9 @@ class Judged:
     suite: SuiteResult
     decision: Decision
     report: Path
+    train: pa.Table  # what it was compared with
+    candidate: pa.Table
+    contract: Contract
 
 
 def take_snapshot(plan: Plan, warehouse: Warehouse) -> Checked:
@@ -147,12 +149,12 @@ def judge_candidate(plan: Plan, progress: Callable[[str, float], None]) -> Judge
         facts=_facts(plan, taken, contract, model),
     )
     shelf.write_text(plan.home / REPORT, page)
-    judged = Judged(figures, suite, decision, plan.home / REPORT)
+    judged = Judged(figures, suite, decision, plan.home / REPORT, parts.train, candidate, contract)
     kept = _Kept(
         figures.to_json(),
         suite.to_json(),
         decision.to_json(),
-        _digest(plan),
+        checkpoint.file_hash(plan.home / CANDIDATE),
         taken.data_version,
         model.fingerprint,
     )
@@ -168,7 +170,11 @@ def publish_release(plan: Plan, warehouse: Warehouse) -> Release:
     judged = shelf.get(plan.home, "judged")
     if not judged["decision"]["passed"]:
         raise ReleaseRefused(plan.target, tuple(judged["decision"]["reasons"]))
-    now = (_digest(plan), taken.data_version, checkpoint.describe(plan.home / MODEL).fingerprint)
+    now = (
+        checkpoint.file_hash(plan.home / CANDIDATE),
+        taken.data_version,
+        checkpoint.describe(plan.home / MODEL).fingerprint,
+    )
     if now != (judged["candidate"], judged["data_version"], judged["model"]):
         raise ReleaseRefused(
             plan.target,
@@ -176,18 +182,13 @@ def publish_release(plan: Plan, warehouse: Warehouse) -> Release:
                 "snapshot, model or candidate are newer than their report: materialize candidate and report again",
             ),
         )
+    libraries = library_versions()
     manifest = Manifest(
-        source={
-            "database": plan.database.name,
-            "table": plan.table,
-            "rows": taken.rows,
-            "data_version": taken.data_version,
-            "selection": asdict(plan.selection),
-        },
+        source=source_record(plan, taken),
         contract_hash=contract.hash,
         schema_fingerprint=contract.schema.fingerprint,
-        code_version=library_versions()["tabdar-pipeline"],
-        libraries=library_versions(),
+        code_version=libraries["tabdar-pipeline"],
+        libraries=libraries,
         model_fingerprint=judged["model"],
         seeds={"fit": plan.fit.seed, "sample": plan.sample_seed, "evaluate": plan.sample_seed},
         settings=plan.settings(),
@@ -218,19 +219,15 @@ class _Kept:
     model: str
 
 
-def _digest(plan: Plan) -> str:
-    with (plan.home / CANDIDATE).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def held_out(plan: Plan) -> Split:
-    """The rows a model learned from, and those it never saw."""
-    return split(last_snapshot(plan)[1], plan.holdout)
-
-
-def candidate(plan: Plan) -> pa.Table:
-    """The candidate that was drawn last."""
-    return pq.read_table(plan.home / CANDIDATE, partitioning=None)
+def source_record(plan: Plan, taken: Snapshot) -> dict[str, Any]:
+    """Where a release's rows come from, for its manifest."""
+    return {
+        "database": plan.database.name,
+        "table": plan.table,
+        "rows": taken.rows,
+        "data_version": taken.data_version,
+        "selection": asdict(plan.selection),
+    }
 
 
 def last_snapshot(plan: Plan) -> tuple[Snapshot, pa.Table, Contract]:

@@ -256,9 +256,8 @@ def _report(plan: Plan, asset: dg.AssetSpec) -> dg.AssetsDefinition:
         from tabdar_pipeline.quality import plots
 
         judged = steps.judge_candidate(plan, lambda name, _share: context.log.info(f"measuring {name}"))
-        figures, parts = judged.figures, steps.held_out(plan)
-        schema = Contract.read(plan.home / steps.CONTRACT).schema
-        columns = plots.columns_png(parts.train, steps.candidate(plan), schema, dict(figures.by_column))
+        figures, schema = judged.figures, judged.contract.schema
+        columns = plots.columns_png(judged.train, judged.candidate, schema, dict(figures.by_column))
         return dg.MaterializeResult(
             asset_key=asset.key,
             metadata={
@@ -294,18 +293,8 @@ def _release(plan: Plan, asset: dg.AssetSpec) -> dg.AssetsDefinition:
         context.log.info(f"published {published.identifier} as {published.relation}")
         return dg.MaterializeResult(
             data_version=dg.DataVersion(published.rows_hash),
-            metadata={
-                "release_id": published.identifier,
-                "served_as": published.target,
-                "dagster/row_count": published.row_count,
-                "dagster/relation_identifier": f"{plan.database.stem}.{published.relation}",
-                "dagster/column_schema": metadata.column_schema(schema),
-                "dagster/column_lineage": metadata.column_lineage(schema, Names.of(plan).source),
-                "model_fingerprint": published.manifest["model_fingerprint"],
-                "source_data_version": published.manifest["source"]["data_version"],
-                "seed": plan.sample_seed,
-                "manifest": published.manifest,
-            },
+            metadata=metadata.release(plan, published, schema, Names.of(plan).source)
+            | {"seed": plan.sample_seed},
         )
 
     return release

@@ -6,11 +6,14 @@ hundreds, days at midnight. Floats on no grid are their own ticks.
 """
 
 from dataclasses import asdict, dataclass
+from fractions import Fraction
 from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
+
+from tabdar_pipeline.schemas.types import from_text
 
 Floats = NDArray[np.float64]
 _DIGITS = 7  # of a float's fraction that may form a grid
@@ -58,6 +61,14 @@ class Line:
             whole = _floats(column) * 10.0**self.digits
             return (whole - self.origin) / self.step
         return (_integers(column) - self.origin).astype(np.float64) / self.step
+
+    def tick(self, text: str, kind: pa.DataType) -> float:
+        """Where one value, written as text, lies; between ticks where it is not on the grid."""
+        if pa.types.is_temporal(kind):
+            return float(self.ticks(from_text([text], kind))[0])
+        if not self.grid:
+            return float(text)
+        return float((Fraction(text) * 10**self.digits - self.origin) / self.step)
 
     def column(self, ticks: Floats, kind: pa.DataType) -> pa.Array:
         """The column whose ticks these are."""

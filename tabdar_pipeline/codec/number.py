@@ -13,12 +13,13 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from tabdar_pipeline.codec import normal
+from tabdar_pipeline import normal
 from tabdar_pipeline.codec.line import Line
 from tabdar_pipeline.codec.quantile import Quantiles
 
 Floats = NDArray[np.float64]
 Codes = NDArray[np.int64]
+_ROUNDING = 1e-6  # share of a bin kept clear at the ends of a part, against rounding to float32
 _EDGE = 0.1  # share of a tie's interval kept clear at each end, against rounding to float32
 
 
@@ -38,6 +39,14 @@ class Cells(NamedTuple):
 
     codes: Codes  # (N,)
     residuals: Floats  # (N,)
+
+
+class Parts(NamedTuple):
+    """Codes and, of each, an interval of its residual."""
+
+    codes: Codes  # (P,)
+    low: Floats  # (P,)
+    high: Floats  # (P,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +99,14 @@ class NumberCodec:
         """(K,) for each code, whether it carries a residual."""
         return self.high > self.low
 
-    def encode(self, column: pa.Array, rng: np.random.Generator) -> Cells:
+    @property
+    def ends(self) -> tuple[float, float]:
+        """The smallest and the largest tick."""
+        dense = () if self.quantiles is None else (self.quantiles.values[0], self.quantiles.values[-1])
+        ticks = np.r_[self.atoms, dense]
+        return float(ticks.min()), float(ticks.max())
+
+    def encode(self, column: pa.Array, rng: np.random.Generator | None) -> Cells:
         """Codes and residuals (N,); a NULL that fitting never saw has code -1: unknown."""
         codes = np.full(len(column), self.levels - 1 if self.missing else -1, dtype=np.int64)
         residuals = np.zeros(len(column))
@@ -99,7 +115,7 @@ class NumberCodec:
         codes[here], residuals[here] = self._encode(ticks, rng)
         return Cells(codes, residuals)
 
-    def _encode(self, ticks: Floats, rng: np.random.Generator) -> Cells:
+    def _encode(self, ticks: Floats, rng: np.random.Generator | None) -> Cells:
         finite = np.isfinite(ticks)
         safe = np.where(finite, ticks, 0.0)
         near = np.searchsorted(self.atoms, safe) if len(self.atoms) else np.zeros(len(ticks), int)
@@ -115,13 +131,14 @@ class NumberCodec:
             finite = finite | same
         return Cells(np.where(finite, codes, -1), np.where(atom | ~np.isfinite(ticks), 0, residuals))
 
-    def _dense(self, ticks: Floats, rng: np.random.Generator) -> Cells:
+    def _dense(self, ticks: Floats, rng: np.random.Generator | None) -> Cells:
         if self.quantiles is None:
             near = np.searchsorted((self.atoms[1:] + self.atoms[:-1]) / 2, ticks)
             return Cells(near, np.zeros(len(ticks)))
         half = 0.5 if self.line.grid else 0.0
         low, high = self.quantiles.interval(ticks - half, ticks + half)
-        p = low + (high - low) * (_EDGE + (1 - 2 * _EDGE) * rng.random(len(ticks)))
+        tie = 0.5 if rng is None else _EDGE + (1 - 2 * _EDGE) * rng.random(len(ticks))
+        p = low + (high - low) * tie
         place = np.minimum(p * self.bins, self.bins - 1e-9)
         bin_ = place.astype(np.int64)
         return Cells(len(self.atoms) + bin_, normal.score(place - bin_))
@@ -145,6 +162,26 @@ class NumberCodec:
                 values[special == i] = value
             column = pa.array(values).cast(kind)
         return _with_nulls(column, null) if self.missing else column
+
+    def within(self, low: float, high: float) -> Parts:
+        """The parts of codes whose values lie between two ticks, both included."""
+        atoms = np.flatnonzero((self.atoms >= low) & (self.atoms <= high))
+        ends = np.full(len(atoms), np.inf)
+        parts = Parts(atoms, -ends, ends)
+        if self.quantiles is None or low > self.quantiles.values[-1] or high < self.quantiles.values[0]:
+            return parts
+        half = 0.5 if self.line.grid else 0.0
+        (first,), (last,) = self.quantiles.interval(np.array([low - half]), np.array([high + half]))
+        edges = np.arange(self.bins + 1) / self.bins
+        bins = np.flatnonzero((edges[1:] > first) & (edges[:-1] < last))
+        inside = np.clip((np.array([first, last]) - edges[bins, None]) * self.bins, 0, 1)  # (P, 2)
+        inside += (
+            np.array([1, -1]) * np.minimum(_ROUNDING, np.diff(inside) / 3) * ((inside > 0) & (inside < 1))
+        )
+        scores = np.where(inside <= 0, -np.inf, np.where(inside >= 1, np.inf, normal.score(inside)))
+        return Parts(
+            np.r_[atoms, len(self.atoms) + bins], np.r_[-ends, scores[:, 0]], np.r_[ends, scores[:, 1]]
+        )
 
     def places(self, parts: int = 8) -> Floats:
         """(K, Q) the ticks at the middles of Q equal parts of each code's mass; NULL and the like have none."""

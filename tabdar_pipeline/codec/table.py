@@ -74,21 +74,21 @@ class TableCodec:
         made = {c.name: _made(c, combined(table, c)) for c in schema.columns if not c.modelled}
         return cls(tuple(codecs), made, {name: n for name, n in rare.items() if n})
 
-    def encode(self, table: pa.Table, schema: TableSchema, rng: np.random.Generator) -> EncodedTable:
-        """Codes, residuals and known cells of the modelled columns."""
+    def encode(
+        self, table: pa.Table, schema: TableSchema, rng: np.random.Generator | None = None
+    ) -> EncodedTable:
+        """Codes, residuals and known cells of the modelled columns.
+
+        Equal values lie anywhere in their interval of ranks where `rng` is given, to learn from; in
+        its middle where it is not, so that a row's cells depend on nothing but the row.
+        """
         cells = [
-            self._encode_column(codec, combined(table, column), rng)
+            encode_column(codec, combined(table, column), rng)
             for codec, column in zip(self.columns, schema.modelled, strict=True)
         ]
         codes = np.stack([c.codes for c in cells], axis=1)
         values = np.stack([c.residuals for c in cells], axis=1).astype(np.float32)
         return EncodedTable(np.maximum(codes, 0), np.where(codes < 0, 0, values), codes >= 0)
-
-    @staticmethod
-    def _encode_column(codec: ColumnCodec, column: pa.Array, rng: np.random.Generator) -> Cells:
-        if isinstance(codec, NumberCodec):
-            return codec.encode(column, rng)
-        return Cells(codec.encode(column), np.zeros(len(column)))
 
     def decode(self, cells: Block, schema: TableSchema) -> pa.RecordBatch:
         """A block of rows as the table's own columns, in its own order and types."""
@@ -157,6 +157,13 @@ def _continuous(codec: ColumnCodec) -> NDArray[np.bool_]:
     if isinstance(codec, NumberCodec):
         return codec.continuous
     return np.zeros(codec.levels, bool)
+
+
+def encode_column(codec: ColumnCodec, column: pa.Array, rng: np.random.Generator | None = None) -> Cells:
+    """Codes and residuals (N,) of one column."""
+    if isinstance(codec, NumberCodec):
+        return codec.encode(column, rng)
+    return Cells(codec.encode(column), np.zeros(len(column)))
 
 
 def decode_column(

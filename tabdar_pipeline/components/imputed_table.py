@@ -9,17 +9,7 @@ from pydantic import Field, model_validator
 from tabdar_pipeline.assets import steps
 from tabdar_pipeline.assets.filling import FillPlan
 from tabdar_pipeline.assets.imputed import build_fill_assets, fill_specs
-from tabdar_pipeline.assets.plan import Plan
-from tabdar_pipeline.assets.synthetic import Names
-from tabdar_pipeline.components.synthetic_table import (
-    COMPUTE,
-    SECONDS,
-    WAREHOUSE,
-    Source,
-    Train,
-    is_cron,
-    table_plan,
-)
+from tabdar_pipeline.components.table import Table, TableScaffolder
 from tabdar_pipeline.imputation import Request
 from tabdar_pipeline.release.policy import ReleasePolicy
 from tabdar_pipeline.warehouse.names import Relation
@@ -45,20 +35,16 @@ class Impute(dg.Model, dg.Resolvable):
         return self
 
 
-class FillScaffolder(dg.Scaffolder[Any]):
-    """`dg scaffold defs tabdar_pipeline.ImputedTable customers` writes a table to fill in."""
+class FillScaffolder(TableScaffolder):
+    """`dg scaffold defs tabdar_pipeline.ImputedTable customers`."""
 
-    def scaffold(self, request: dg.ScaffoldRequest[Any]) -> None:
-        """Write defs.yaml."""
-        source = {"database": "warehouse.duckdb", "table": f"main.{request.target_path.name}"}
-        dg.scaffold_component(request, {"source": source, "target": "imputed", "train": {"seconds": SECONDS}})
+    target = "imputed"
 
 
 @dg.scaffold_with(FillScaffolder)
-class ImputedTable(dg.Component, dg.Model, dg.Resolvable):
+class ImputedTable(Table):
     """A table of a DuckDB warehouse with its missing cells filled, and flags that say which."""
 
-    source: Annotated[Source, Field(description="The table to fill.")]
     target: Annotated[
         str, Field(description="Schema of the filled table, in the same database; or schema.table.")
     ] = "imputed"
@@ -68,32 +54,10 @@ class ImputedTable(dg.Component, dg.Model, dg.Resolvable):
             description="schema.table of the SyntheticTable whose model fills; one of its own where not given."
         ),
     ] = None
-    train: Annotated[Train, Field(description="How its own model is fitted.")] = Train()
     impute: Annotated[Impute, Field(description="How missing cells are filled.")] = Impute()
-    contract: Annotated[
-        str | None, Field(description="Path of the source's contract (YAML); inferred where not given.")
-    ] = None
     schedule: Annotated[
         str | None, Field(description="When to fill, as a cron expression; without fitting.")
     ] = None
-    timezone: Annotated[str, Field(description="Time zone of the schedule.")] = "UTC"
-    folder: Annotated[str | None, Field(description="Where to copy each release as parquet.")] = None
-    storage: Annotated[str, Field(description="Where run data are kept, from the project's root.")] = (
-        ".tabdar"
-    )
-    owners: Annotated[list[str], Field(description="Owners of the assets: emails or team:names.")] = []
-    tags: Annotated[dict[str, str], Field(description="Tags of the assets.")] = {}
-    resources: Annotated[
-        Literal["bring", "given"],
-        Field(
-            description="bring: with default warehouse and compute resources; given: the project defines them."
-        ),
-    ] = "bring"
-
-    @model_validator(mode="after")
-    def _checked(self) -> "ImputedTable":
-        is_cron(self.schedule)
-        return self
 
     @classmethod
     def get_spec(cls) -> dg.ComponentTypeSpec:
@@ -102,53 +66,20 @@ class ImputedTable(dg.Component, dg.Model, dg.Resolvable):
 
     def plan(self, root: Path) -> FillPlan:
         """The settings, with paths resolved from the project's root."""
-        table = table_plan(
-            root,
-            source=self.source,
-            target=self.target,
-            train=self.train,
-            contract=self.contract,
-            storage=self.storage,
-            folder=self.folder,
-            policy=ReleasePolicy(),
-        )
-        model_home = (
-            table.home if self.reuse is None else root / self.storage / Relation.parse(self.reuse).folder
-        )
+        table = self.table_plan(root, policy=ReleasePolicy())
+        home = table.home if self.reuse is None else table.storage / Relation.parse(self.reuse).folder
         columns = None if self.impute.columns is None else tuple(self.impute.columns)
-        request = Request(self.impute.seed, self.impute.point, columns)
-        return FillPlan(table, model_home / steps.MODEL, request, self.impute.draws)
+        request = Request(self.impute.seed, self.impute.point, columns, self.impute.draws)
+        return FillPlan(table, home / steps.MODEL, request)
 
     def execute(self, plan: FillPlan, asset_specs: dict[str, dg.AssetSpec]) -> list[Any]:
         """The assets that do the work; override to add to them."""
         return [*build_fill_assets(plan, asset_specs)]
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
-        """Assets, a check, a job that fits and fills, one that only fills, and its schedule."""
+        """Assets, a check, a job that only fills, which is scheduled, and one that fits and fills."""
         plan = self.plan(Path(context.project_root))
-        asset_specs = {
-            step: spec.replace_attributes(owners=self.owners).merge_attributes(tags=self.tags)
-            for step, spec in fill_specs(plan, self.reuse).items()
-        }
-        group = Names.of(plan.table).group
-        fill = _job(f"fill_{group}", plan.table, [asset_specs[s] for s in ("snapshot", "filled", "release")])
-        jobs = [fill, _job(f"refresh_{group}", plan.table, list(asset_specs.values()))]
-        schedules = (
-            [dg.ScheduleDefinition(job=fill, cron_schedule=self.schedule, execution_timezone=self.timezone)]
-            if self.schedule
-            else []
-        )
-        resources = {"warehouse": WAREHOUSE, "compute": COMPUTE} if self.resources == "bring" else {}
-        return dg.Definitions(
-            assets=self.execute(plan, asset_specs), jobs=jobs, schedules=schedules, resources=resources
-        )
-
-
-def _job(name: str, plan: Plan, asset_specs: list[dg.AssetSpec]) -> Any:
-    return dg.define_asset_job(
-        name,
-        selection=dg.AssetSelection.assets(*(spec.key for spec in asset_specs)),
-        description=f"Fill {plan.target} from {plan.table}.",
-        executor_def=dg.in_process_executor,
-        tags={"tabdar/target": plan.target},
-    )
+        asset_specs = self._specs(plan, fill_specs(plan, self.reuse))
+        fill = self._job("fill", plan.table, [asset_specs[s] for s in ("snapshot", "filled", "release")])
+        refresh = self._job("refresh", plan.table, asset_specs.values())
+        return self._definitions(self.execute(plan, asset_specs), [fill, refresh])

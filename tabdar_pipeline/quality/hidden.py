@@ -1,6 +1,6 @@
 """Imputation put to the test: cells that are known are hidden, filled, and compared with the truth."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +16,7 @@ ROWS = 2_000
 DRAWS = 20  # for the intervals
 LEVEL = 0.9  # of the intervals
 
-Fill = Callable[[pa.Table, int], pa.Table]  # table with holes, draw number -> filled table
+Fill = Callable[[pa.Table], Iterable[pa.Table]]  # table with holes -> filled copies
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +62,7 @@ def filling_tests(
     names = [c.name for c in schema.modelled]
     holed = hide(rows, names, rng)
     filled = estimate(holed)
-    drawn = [draw(holed, k) for k in range(DRAWS)]
-    base, truth, guess, *spread = plain([known, rows, filled, *drawn], schema)
+    base, truth, guess, *spread = plain([known, rows, filled, *draw(holed)], schema)
     found = []
     for column in schema.modelled:
         before = np.asarray(rows[column.name].is_valid().to_numpy())

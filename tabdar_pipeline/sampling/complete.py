@@ -4,12 +4,23 @@ They differ only in which cells are visible at the start. B rows, C columns, K c
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from tabdar_pipeline.sampling.draws import Draws
-from tabdar_pipeline.sampling.engine import Cells, Codes, Engine, Floats
+from tabdar_pipeline.sampling.engine import Cells, Codes, Condition, Engine, Floats
+from tabdar_pipeline.sampling.limits import Limit
 from tabdar_pipeline.sampling.memory import Flags
+from tabdar_pipeline.sampling.truncated import Parts
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """Cells that were drawn, and how likely their limits were."""
+
+    cells: Cells
+    evidence: Floats  # (B,) log probability of the limits, each given what was drawn before it
 
 
 def complete(
@@ -18,27 +29,28 @@ def complete(
     visible: Flags,
     asked: Flags,
     draws: Draws,
-    barred: Mapping[int, Flags] | None = None,
-) -> Cells:
+    limits: Mapping[int, Limit] | None = None,
+) -> Completed:
     """Fill the cells that are asked for, column by column in the order of `draws`; all others stay.
 
     visible, asked: (B, C). A row's cell is drawn given what the row shows and what was drawn before.
-    `barred` names, for a column, the codes (K,) that must not be drawn.
+    `limits` says, column by column, what must not be drawn.
     """
     filled = Cells(cells.codes.copy(), cells.values.copy())
     memory, reencodes = engine.start(len(visible)), engine.reveal == "paper"
     shown, pending = visible.copy(), _columns(draws.order, visible)
+    evidence = np.zeros(len(visible), np.float32)
     for column in _columns(draws.order, asked):
         condition = engine.step(memory, pending, shown[:, pending], filled, int(column))
-        logits = _bar(condition.logits, (barred or {}).get(int(column)))
-        _draw(engine, filled, int(column), np.flatnonzero(asked[:, column]), condition.z, logits, draws)
+        rows, limit = np.flatnonzero(asked[:, column]), (limits or {}).get(int(column))
+        evidence[rows] += _draw(engine, filled, int(column), rows, condition, draws, limit)
         if reencodes:
             shown[:, column] |= asked[:, column]
             pending = _columns(draws.order, shown)
         else:
             memory.add(condition.fresh, shown[:, pending])
             shown, pending = asked, np.array([column])
-    return filled
+    return Completed(filled, evidence)
 
 
 def marginals(
@@ -62,16 +74,39 @@ def _columns(order: Sequence[int], flags: Flags) -> Codes:
 
 
 def _draw(
-    engine: Engine, cells: Cells, column: int, rows: Codes, z: Floats, logits: Floats, draws: Draws
+    engine: Engine,
+    cells: Cells,
+    column: int,
+    rows: Codes,
+    condition: Condition,
+    draws: Draws,
+    limit: Limit | None,
+) -> Floats | float:
+    """Draw the column's cells in these rows, codes and then residuals; log probability of the limit."""
+    z, logits = (part if len(rows) == len(part) else part[rows] for part in (condition.z, condition.logits))
+    uniform, noise = draws.uniform[rows, column], draws.normal[rows, column]
+    if limit is None:
+        codes = pick(logits, uniform)
+        _place(engine, cells, column, rows, codes, z, noise)
+        return 0.0
+    parts = Parts.of(engine, z, limit, int(engine.offsets[column]))
+    weighted = logits[:, limit.codes] + parts.log_mass
+    entries = pick(weighted, uniform)
+    codes = limit.codes[entries]
+    _place(engine, cells, column, rows, codes, z, parts.noise(entries, noise))
+    cells.values[rows, column] = np.clip(cells.values[rows, column], limit.low[entries], limit.high[entries])
+    return _logsumexp(weighted) - _logsumexp(logits)
+
+
+def _place(
+    engine: Engine, cells: Cells, column: int, rows: Codes, codes: Codes, z: Floats, noise: Floats
 ) -> None:
-    """Draw the column's cells in these rows: codes, then the residuals of those that carry one."""
-    codes = pick(logits[rows], draws.uniform[rows, column])
+    """Write codes into the column, and residuals where a code carries one."""
     cells.codes[rows, column] = codes
     flat = codes + engine.offsets[column]
     dense = engine.continuous[flat]
     if dense.any():
-        rows, flat = rows[dense], flat[dense]
-        cells.values[rows, column] = engine.residuals(z[rows], flat, draws.normal[rows, column])
+        cells.values[rows[dense], column] = engine.residuals(z[dense], flat[dense], noise[dense])
 
 
 def pick(logits: Floats, uniform: Floats) -> Codes:
@@ -86,5 +121,6 @@ def pick(logits: Floats, uniform: Floats) -> Codes:
     return np.minimum(code, logits.shape[1] - 1).astype(np.int64)
 
 
-def _bar(logits: Floats, barred: Flags | None) -> Floats:
-    return logits if barred is None else np.where(barred, np.float32(-1e9), logits)
+def _logsumexp(logits: Floats) -> Floats:
+    top = logits.max(axis=1)
+    return np.asarray(top + np.log(np.exp(logits - top[:, None]).sum(axis=1)))

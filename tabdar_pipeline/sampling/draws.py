@@ -3,7 +3,8 @@
 Whichever process, engine or machine draws a block, in whatever order, its rows are the same.
 """
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
@@ -21,18 +22,23 @@ class Draws:
     normal: NDArray[np.float32]  # (B, C) starts the diffusion
 
     @classmethod
-    def of(cls, seed: int, block: int, columns: int, rows: int = BLOCK_ROWS) -> Self:
-        """The draws of one block.
+    def of(cls, seed: int, block: int, columns: int, rows: int = BLOCK_ROWS, stream: int = 0) -> Self:
+        """The draws of one block; another stream of the same block has others.
 
         >>> a, b = Draws.of(7, 3, 5), Draws.of(7, 3, 5)
         >>> bool((a.normal == b.normal).all()) and a.order == b.order
         True
         """
-        rng = np.random.Generator(np.random.Philox(key=seed, counter=[0, 0, 0, block]))
+        rng = np.random.Generator(np.random.Philox(key=seed, counter=[0, 0, stream, block]))
         order = tuple(int(c) for c in rng.permutation(columns))
         uniform = rng.random((rows, columns), dtype=np.float32)
         normal = rng.standard_normal((rows, columns), dtype=np.float32)
         return cls(order, uniform, normal)
+
+    def beginning(self, columns: Iterable[int]) -> Self:
+        """The same, with these columns first in the order."""
+        first = tuple(columns)
+        return replace(self, order=first + tuple(c for c in self.order if c not in first))
 
     @classmethod
     def of_rows(cls, seed: int, rows: NDArray[np.uint64], order: tuple[int, ...]) -> Self:

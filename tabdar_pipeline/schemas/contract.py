@@ -4,7 +4,6 @@ A person writes or reviews it once and versions it with their code. `Contract.in
 ranges, vocabularies and nullability as seen, no wider.
 """
 
-import datetime as dt
 import hashlib
 import json
 from collections.abc import Mapping
@@ -18,7 +17,7 @@ import pyarrow.compute as pc
 from tabdar_pipeline.errors import ContractViolation, UsageError, Violation
 from tabdar_pipeline.schemas.columns import Column, Kind
 from tabdar_pipeline.schemas.table import TableSchema
-from tabdar_pipeline.schemas.types import arrow_type, as_floats
+from tabdar_pipeline.schemas.types import arrow_type, as_floats, from_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -246,9 +245,7 @@ def _value(text: str, column: Column) -> Any:
     kind = arrow_type(column.arrow_type)
     if pa.types.is_decimal(kind):
         return float(text)
-    if pa.types.is_time(kind):
-        return dt.time.fromisoformat(text)
-    return pa.scalar(text).cast(kind).as_py()
+    return from_text([text], kind)[0].as_py()
 
 
 def _violations(cases: "pd.DataFrame", names: tuple[str, ...]) -> tuple[Violation, ...]:

@@ -1,7 +1,9 @@
 """Arrow types by name, and the DuckDB type that each is stored as."""
 
+import datetime as dt
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from zoneinfo import ZoneInfo
 
 import pyarrow as pa
 
@@ -90,3 +92,20 @@ def as_floats(values: pa.ChunkedArray) -> pa.ChunkedArray:
     if pa.types.is_decimal(values.type):
         values = values.cast(pa.string())
     return values.cast(pa.float64(), safe=False)
+
+
+def from_text(texts: Sequence[str | None], kind: pa.DataType) -> pa.Array:
+    """Values of a type, written as text; a time without a zone is in the type's own.
+
+    >>> from_text(["12:30:00", None], pa.time64("us"))[0].as_py()
+    datetime.time(12, 30)
+    """
+    if pa.types.is_dictionary(kind):
+        return from_text(texts, kind.value_type).cast(kind)
+    if pa.types.is_time(kind):
+        return pa.array([None if text is None else dt.time.fromisoformat(text) for text in texts]).cast(kind)
+    if pa.types.is_timestamp(kind) and kind.tz:
+        moments = [None if text is None else dt.datetime.fromisoformat(text) for text in texts]
+        zone = ZoneInfo(kind.tz)
+        return pa.array([m if m is None or m.tzinfo else m.replace(tzinfo=zone) for m in moments]).cast(kind)
+    return pa.array(list(texts), pa.string()).cast(kind)

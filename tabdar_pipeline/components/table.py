@@ -1,0 +1,202 @@
+"""What the components share: a source, a target, a fit, a schedule, and how they become a `Plan`."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
+
+import dagster as dg
+from pydantic import Field, field_validator, model_validator
+
+from tabdar_pipeline.assets.plan import Plan
+from tabdar_pipeline.assets.resources import ComputeResource, WarehouseResource
+from tabdar_pipeline.assets.synthetic import Names
+from tabdar_pipeline.errors import UsageError
+from tabdar_pipeline.release.policy import ReleasePolicy
+from tabdar_pipeline.synthesizer import FitSettings
+from tabdar_pipeline.warehouse.names import Relation
+from tabdar_pipeline.warehouse.snapshot import Selection
+
+SECONDS = 120.0
+WAREHOUSE, COMPUTE = WarehouseResource(), ComputeResource()  # the same for all tables of a project
+
+
+class Source(dg.Model, dg.Resolvable):
+    """The table to learn from."""
+
+    database: Annotated[
+        str, Field(description="Path of the DuckDB file, absolute or from the project's root.")
+    ]
+    table: Annotated[
+        str,
+        Field(
+            min_length=1,
+            description="The table or view, as schema.table; double quotes around a name with a dot.",
+        ),
+    ]
+    columns: Annotated[list[str] | None, Field(description="Columns to take; all where not given.")] = None
+    where: Annotated[str | None, Field(description="A SQL expression that the rows must satisfy.")] = None
+    limit: Annotated[
+        int | None, Field(ge=2, description="No more than so many rows, chosen by their hash.")
+    ] = None
+    keys: Annotated[list[str], Field(description="Columns that are keys: made anew, never modelled.")] = []
+
+
+class Train(dg.Model, dg.Resolvable):
+    """How the model is fitted."""
+
+    seconds: Annotated[
+        float | None,
+        Field(gt=0, le=604_800, description=f"Budget of wall clock; {SECONDS:.0f} where no budget is given."),
+    ] = None
+    epochs: Annotated[
+        int | None, Field(ge=1, le=100_000, description="Budget in epochs, instead of seconds.")
+    ] = None
+    seed: Annotated[int, Field(ge=0, lt=2**32, description="Seed of weights, orders and noise.")] = 0
+    device: Annotated[
+        Literal["auto", "cpu", "cuda"],
+        Field(description="Where to train; auto follows the compute resource."),
+    ] = "auto"
+    preset: Annotated[
+        Literal["auto", "small", "medium", "large"],
+        Field(description="Size of the network; auto: small on a CPU, large on a GPU."),
+    ] = "auto"
+    holdout: Annotated[
+        float, Field(gt=0, lt=1, description="Share of the rows that is never trained on: the floor.")
+    ] = 0.2
+
+    @model_validator(mode="after")
+    def _one_budget(self) -> "Train":
+        if self.seconds is not None and self.epochs is not None:
+            raise ValueError("train: give seconds or epochs, not both")
+        return self
+
+
+class TableScaffolder(dg.Scaffolder[Any]):
+    """`dg scaffold defs` writes a table to fill in."""
+
+    target: ClassVar[str]  # the schema that it proposes
+
+    def scaffold(self, request: dg.ScaffoldRequest[Any]) -> None:
+        """Write defs.yaml."""
+        source = {"database": "warehouse.duckdb", "table": f"main.{request.target_path.name}"}
+        dg.scaffold_component(
+            request, {"source": source, "target": self.target, "train": {"seconds": SECONDS}}
+        )
+
+
+class Table(dg.Component, dg.Model, dg.Resolvable):
+    """One table of a DuckDB warehouse, from its source to a release."""
+
+    source: Annotated[Source, Field(description="The table to learn from.")]
+    target: Annotated[str, Field(description="Schema of the release, in the same database; or schema.table.")]
+    train: Annotated[Train, Field(description="How the model is fitted.")] = Train()
+    contract: Annotated[
+        str | None,
+        Field(
+            description="Path of the source's contract (YAML); inferred anew from each snapshot where not given."
+        ),
+    ] = None
+    schedule: Annotated[str | None, Field(description="When to refresh, as a cron expression.")] = None
+    timezone: Annotated[str, Field(description="Time zone of the schedule.")] = "UTC"
+    folder: Annotated[
+        str | None, Field(description="Where to copy each release as parquet, under a versioned path.")
+    ] = None
+    storage: Annotated[str, Field(description="Where run data are kept, from the project's root.")] = (
+        ".tabdar"
+    )
+    execution: Annotated[
+        Literal["in_process", "multiprocess"],
+        Field(description="One process for a job's steps, or one for each."),
+    ] = "in_process"
+    owners: Annotated[list[str], Field(description="Owners of the assets: emails or team:names.")] = []
+    tags: Annotated[dict[str, str], Field(description="Tags of the assets.")] = {}
+    resources: Annotated[
+        Literal["bring", "given"],
+        Field(
+            description="bring: with default warehouse and compute resources; given: the project defines them."
+        ),
+    ] = "bring"
+
+    @field_validator("schedule")
+    @classmethod
+    def _cron(cls, value: str | None) -> str | None:
+        from dagster._utils.schedules import is_valid_cron_string
+
+        if value is not None and not is_valid_cron_string(value):
+            raise ValueError(f"schedule must be a cron expression, however: {value!r}")
+        return value
+
+    def table_plan(
+        self,
+        root: Path,
+        *,
+        policy: ReleasePolicy,
+        rows: int | None = None,
+        sample_seed: int = 0,
+        predict: str | None = None,
+    ) -> Plan:
+        """The settings, with paths resolved from the project's root."""
+        source, train = Relation.parse(self.source.table), self.train
+        target = Relation.parse(self.target) if "." in self.target else Relation(self.target, source.name)
+        if target == source:
+            raise UsageError(
+                f"target must not be the source, however both are {str(target)!r}. Choose another schema."
+            )
+        return Plan(
+            database=root / self.source.database,
+            table=str(source),
+            target=str(target),
+            selection=Selection(self.source.columns, self.source.where, self.source.limit),
+            keys=tuple(self.source.keys),
+            contract=root / self.contract if self.contract else None,
+            fit=FitSettings(
+                seconds=train.seconds if train.seconds or train.epochs else SECONDS,
+                epochs=train.epochs,
+                seed=train.seed,
+                device=train.device,
+                preset=train.preset,
+            ),
+            rows=rows,
+            sample_seed=sample_seed,
+            holdout=train.holdout,
+            predict=predict,
+            policy=policy,
+            storage=root / self.storage,
+            folder=root / self.folder if self.folder else None,
+        )
+
+    def get_asset_spec(self, plan: Any, step: str, spec: dg.AssetSpec) -> dg.AssetSpec:
+        """The spec of a step's asset; override to rename, tag or describe."""
+        del plan, step
+        return spec.replace_attributes(owners=self.owners).merge_attributes(tags=self.tags)
+
+    def _specs(self, plan: Any, specs: Mapping[str, dg.AssetSpec]) -> dict[str, dg.AssetSpec]:
+        return {step: self.get_asset_spec(plan, step, spec) for step, spec in specs.items()}
+
+    def _job(self, verb: str, plan: Plan, specs: Iterable[dg.AssetSpec]) -> Any:
+        """A job that materializes these assets."""
+        return dg.define_asset_job(
+            f"{verb}_{Names.of(plan).group}",
+            selection=dg.AssetSelection.assets(*(spec.key for spec in specs)),
+            description=f"{verb.capitalize()} and release {plan.target} from {plan.table}.",
+            executor_def=dg.in_process_executor if self.execution == "in_process" else None,
+            tags={"tabdar/target": plan.target},
+        )
+
+    def _definitions(self, assets: Sequence[Any], jobs: Sequence[Any]) -> dg.Definitions:
+        """All of the table's definitions; the first job is the one that is scheduled."""
+        schedules = (
+            [
+                dg.ScheduleDefinition(
+                    job=jobs[0], cron_schedule=self.schedule, execution_timezone=self.timezone
+                )
+            ]
+            if self.schedule
+            else []
+        )
+        return dg.Definitions(
+            assets=assets,
+            jobs=jobs,
+            schedules=schedules,
+            resources={"warehouse": WAREHOUSE, "compute": COMPUTE} if self.resources == "bring" else {},
+        )

@@ -1,0 +1,252 @@
+"""Rows under conditions: what is asked holds in every row, and what cannot hold is refused."""
+
+import datetime as dt
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from conftest import mixed_table
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from typer.testing import CliRunner
+
+from tabdar_pipeline import normal
+from tabdar_pipeline.cli import app
+from tabdar_pipeline.conditions import resolve
+from tabdar_pipeline.errors import ConditionError, UsageError
+from tabdar_pipeline.predicates import parse
+from tabdar_pipeline.sampling.complete import complete
+from tabdar_pipeline.sampling.draws import Draws
+from tabdar_pipeline.sampling.engine import Cells, Condition
+from tabdar_pipeline.sampling.limits import Limit
+from tabdar_pipeline.sampling.memory import Memory
+from tabdar_pipeline.sampling.resampled import SPARE, choose, resampled
+from tabdar_pipeline.synthesizer import TabDAR
+
+ROWS = 3000
+
+
+@pytest.mark.parametrize(
+    ("where", "holds"),
+    [
+        ("level = 'low'", lambda r: r["level"] == "low"),
+        ("LEVEL IN ('low', 'mid') AND active", lambda r: r["level"] in ("low", "mid") and r["active"]),
+        ("level <> 'low' AND NOT active", lambda r: r["level"] != "low" and not r["active"]),
+        ("score BETWEEN 0.25 AND 0.75", lambda r: 0.25 <= r["score"] <= 0.75),
+        (
+            "1.5 < score AND amount > 0 AND visits >= 2",
+            lambda r: r["score"] > 1.5 and r["amount"] > 0 and r["visits"] >= 2,
+        ),
+        ("amount = 0", lambda r: r["amount"] == 0),
+        ("visits NOT IN (0, 1) AND rating IS NULL", lambda r: r["visits"] > 1 and r["rating"] is None),
+        ("rating IS NOT NULL AND rating <> 2", lambda r: r["rating"] in (1, 3)),
+        (
+            "joined >= DATE '2021-05-01' AND joined < '2021-06-01'",
+            lambda r: dt.date(2021, 5, 1) <= r["joined"] < dt.date(2021, 6, 1),
+        ),
+        ("seen < TIMESTAMP '2024-02-01 00:00:00'", lambda r: r["seen"] < dt.datetime(2024, 2, 1)),
+        ('"odd ""name"". select" > \'12:00:00\'', lambda r: r['odd "name". select'] > dt.time(12)),
+        (
+            "score > -0.1 AND score < 0.1 AND amount BETWEEN 5 AND 20",
+            lambda r: -0.1 < r["score"] < 0.1 and 5 <= r["amount"] <= 20,
+        ),
+    ],
+)
+def test_every_row_satisfies_the_condition(model: TabDAR, where: str, holds: object) -> None:
+    """Equalities, sets, ranges, dates, NULL, and all of them together."""
+    rows = model.sample(300, seed=2, where=where, engine="torch", format="arrow").to_pylist()
+
+    assert len(rows) == 300
+    assert all(holds(row) for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("where", "says"),
+    [
+        ("level = 'never'", "'never' was never seen"),
+        ("score BETWEEN 900 AND 950", "values lie between"),
+        ("score > 1 AND score < 0", "leave nothing"),
+        ("level = 'low' AND level = 'mid'", "no level satisfies"),
+        ("score IS NULL", "never NULL"),
+        ("rating IS NULL AND rating > 2", "contradict"),
+        ("visits = 2.5", "leave nothing"),
+        ("visits > 'many'", "'many' is no SMALLINT"),
+        ("customer_id = 'K-00001'", "made anew"),
+        ("scores > 1", "'scores' is none of"),
+        ('level = "low"', "single quotes"),
+        ("score > 1 OR visits > 1", "Instead of OR"),
+        ("score + 1 > 2", "comparisons of columns"),
+        ("score >", "must be SQL"),
+        ("score > visits", "comparisons of columns"),
+        ("1; DROP TABLE x", "must be SQL|comparisons"),
+    ],
+)
+def test_what_no_row_can_satisfy_is_refused_with_the_reason(model: TabDAR, where: str, says: str) -> None:
+    """Before anything is drawn."""
+    with pytest.raises(ConditionError, match=says):
+        resolve(model.codec, model.schema, parse(where, model.schema))
+
+
+def test_shares_are_met_exactly(model: TabDAR) -> None:
+    """Counts by stratum, whatever the data have; a NULL can be a stratum."""
+    balance = {"level": {"low": 0.5, "high": 0.25, "mid": 0.25}, "rating": {None: 1, "1": 3}}
+    table = model.sample(1000, seed=1, balance=balance, engine="torch")
+
+    assert table["level"].value_counts().to_dict() == {"low": 500, "high": 250, "mid": 250}
+    assert table["rating"].isna().sum() == 250
+    with pytest.raises(ConditionError, match="both"):
+        model.sample(10, where="level = 'low'", balance=balance, engine="torch")
+    with pytest.raises(ConditionError, match="shares"):
+        model.sample(10, balance={"level": {"low": -1}}, engine="torch")
+
+
+def test_given_rows_are_completed_and_kept(model: TabDAR) -> None:
+    """What is known stays, columns that are missing are drawn, keys are made."""
+    known = pa.table({"level": ["low", "high"], "score": [0.1, None]})
+    table = model.sample(given=known, draws=3, seed=4, engine="torch", format="arrow")
+
+    assert table["draw"].to_pylist() == [1, 1, 2, 2, 3, 3]
+    assert table["level"].to_pylist() == ["low", "high"] * 3
+    assert table["score"].to_pylist()[::2] == [0.1] * 3
+    assert table["score"].null_count == 0
+    assert len(set(table["customer_id"].to_pylist())) >= 2
+    with pytest.raises(UsageError, match="'scores'"):
+        model.sample(given=pa.table({"scores": [1.0]}))
+    with pytest.raises(UsageError, match="rows, where or balance"):
+        model.sample(5, given=known)
+
+
+def test_a_condition_changes_what_it_should_and_nothing_else(model: TabDAR) -> None:
+    """A column that the condition does not name and that depends on nothing keeps its distribution."""
+    free = model.sample(ROWS, seed=3, engine="torch")
+    low = model.sample(ROWS, seed=3, where="level = 'low'", engine="torch")
+
+    assert abs(low["active"].mean() - free["active"].mean()) < 0.06
+    assert low["score"].mean() < free["score"].mean() - 0.3
+
+
+def test_the_command_line_draws_under_conditions(saved: Path, tmp_path: Path) -> None:
+    """--where, --balance and --given; a refusal exits with 2 and writes nothing."""
+    run, out = CliRunner(), tmp_path / "o.parquet"
+    ask = ["sample", str(saved), str(out)]
+
+    assert run.invoke(app, [*ask, "--rows", "50", "--where", "visits = 2"]).exit_code == 0
+    assert set(pq.read_table(out)["visits"].to_pylist()) == {2}
+    shares = json.dumps({"level": {"low": 1, "high": 1}})
+    assert run.invoke(app, [*ask, "--rows", "50", "--balance", shares]).exit_code == 0
+    assert pq.read_table(out)["level"].to_pylist().count("low") == 25
+    pq.write_table(pa.table({"level": ["mid"]}), tmp_path / "g.parquet")
+    assert run.invoke(app, [*ask, "--given", str(tmp_path / "g.parquet"), "--draws", "4"]).exit_code == 0
+    assert pq.read_table(out).num_rows == 4
+    out.unlink()
+    for bad in (["--rows", "5", "--where", "visits > 99999"], ["--rows", "5", "--balance", "[1]"], []):
+        with pytest.raises(UsageError):
+            run.invoke(app, [*ask, *bad], catch_exceptions=False)
+        assert not out.exists()
+
+
+class GaussEngine:
+    """One column of one code whose residual is normal about `mean`; a second that follows the first."""
+
+    offsets = np.array([0, 1, 2])
+    continuous = np.array([True, True])
+    reveal = "cached"
+    workers = 1
+
+    def start(self, rows: int) -> Memory:
+        return Memory(1, rows, 1, 2)
+
+    def step(
+        self, memory: Memory, columns: np.ndarray, shown: np.ndarray, cells: Cells, target: int
+    ) -> Condition:
+        rows = len(cells.codes)
+        z = (cells.values[:, :1] if target else np.zeros((rows, 1))).astype(np.float32)
+        fresh = np.zeros((2, rows, 1, len(columns), 2), np.float32)
+        return Condition(z, np.zeros((rows, 1), np.float32), fresh)
+
+    def residuals(self, z: np.ndarray, flat: np.ndarray, noise: np.ndarray) -> np.ndarray:
+        return (z[:, 0] + 0.5 * noise).astype(np.float32)
+
+
+def drawn(limits: dict[int, Limit], rows: int = 20_000) -> np.ndarray:
+    nothing = np.zeros((rows, 2), bool)
+    draws = Draws.of(0, 0, 2, rows).beginning([0, 1])
+    return complete(GaussEngine(), Cells.empty(rows, 2), nothing, ~nothing, draws, limits).cells.values
+
+
+def part(*ends: tuple[float, float]) -> Limit:
+    low, high = np.array(ends, np.float32).T
+    return Limit(np.zeros(len(ends), np.int64), low, high)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.floats(-1.2, 1.0), st.floats(0.05, 1.5))
+def test_a_truncated_draw_has_the_truncated_distribution(low: float, width: float) -> None:
+    """Mean and spread of a normal between two ends (Johnson, Kotz 1970)."""
+    from scipy.stats import truncnorm
+
+    x = drawn({0: part((low, low + width))}, 8000)[:, 0]
+    truth = truncnorm(low / 0.5, (low + width) / 0.5, scale=0.5)
+
+    assert x.min() >= np.float32(low)
+    assert x.max() <= np.float32(low + width)
+    assert abs(x.mean() - truth.mean()) < 0.03 * max(width, 0.3)
+    assert abs(x.std() - truth.std()) < 0.03 * max(width, 0.3)
+
+
+def test_several_intervals_have_their_weights() -> None:
+    """Each part is as likely as its mass."""
+    x = drawn({0: part((-np.inf, -0.5), (0.0, 0.5))})[:, 0]
+    below, middle = normal.rank(np.array([-1.0]))[0], normal.rank(np.array([1.0]))[0] - 0.5
+
+    assert abs((x < 0).mean() - below / (below + middle)) < 0.015
+
+
+def test_limits_on_two_columns_weigh_the_first_by_the_second() -> None:
+    """x ~ N(0, 1/4), y | x ~ N(x, 1/4): under y > 1 the mean of x is that of the joint distribution."""
+    rows = 4000
+    spare = Draws.of(0, 0, 2, SPARE * rows, stream=1)
+    limits = {0: part((-np.inf, np.inf)), 1: part((1.0, np.inf))}
+    cells = resampled(GaussEngine(), Cells.empty(rows, 2), np.zeros((rows, 2), bool), limits, spare)
+    hazard = math.exp(-1.0) / math.sqrt(2 * math.pi) / (1 - normal.rank(np.array([math.sqrt(2)]))[0])
+    truth = 0.25 / math.sqrt(0.5) * hazard  # cov(x, y) / sd(y) * E[standard normal | > sqrt 2]
+
+    assert abs(cells.values[:, 0].mean() - truth) < 0.06
+    assert cells.values[:, 1].min() >= 1
+
+
+def test_choice_is_within_a_group_and_by_weight() -> None:
+    """A row stands only for rows that show the same."""
+    group = np.repeat([0, 1], 400)
+    evidence = np.where(np.arange(800) % 2 == 0, 0.0, -50.0).astype(np.float32)
+    chosen = choose(evidence, group, np.full(800, 0.5, np.float32))
+
+    assert len(chosen) == 200
+    assert (group[chosen[:100]] == 0).all()
+    assert (group[chosen[100:]] == 1).all()
+    assert (chosen % 2 == 0).all()
+
+
+def test_conditions_do_not_depend_on_the_block_beside(model: TabDAR) -> None:
+    """The first rows of a longer table are those of a shorter one."""
+    short, long = (
+        model.sample(n, seed=5, where="score > 1 AND visits > 1", engine="torch") for n in (100, 1500)
+    )
+
+    assert short["visits"].tolist() == long["visits"].tolist()[:100]
+    assert np.allclose(short["score"], long["score"][:100], atol=1e-4)
+
+
+def test_conditions_hold_on_a_table_that_was_never_seen() -> None:
+    """A model of another table, with other grids."""
+    table = mixed_table(400, 9).select(["visits", "amount", "score", "joined"])
+    model = TabDAR.fit(table, epochs=1)
+    rows = model.sample(
+        200, where="amount >= 10.5 AND visits < 3", engine="torch", format="arrow"
+    ).to_pylist()
+
+    assert all(r["amount"] >= 10.5 and r["visits"] < 3 for r in rows)
