@@ -25,8 +25,11 @@ def resampled(
     many = np.repeat(np.arange(len(visible)), SPARE)
     asked = np.zeros((len(many), visible.shape[1]), bool)
     asked[:, list(limits)] = True
-    given = Cells(cells.codes[many], cells.values[many])
-    drawn = complete(engine, given, visible[many], asked, draws.beginning(limits), limits)
+    given, order = (
+        Cells(cells.codes[many], cells.values[many]),
+        sorted(limits, key=lambda c: not limits[c].cut.any()),
+    )
+    drawn = complete(engine, given, visible[many], asked, draws.beginning(order), limits)
     alike = np.where(visible, cells.codes, -1)  # rows that show the same stand for each other
     _, group = np.unique(alike, axis=0, return_inverse=True)
     chosen = choose(drawn.evidence, group[many], draws.uniform[:, 0])
