@@ -6,7 +6,8 @@ before, L blocks, H heads, E width, K codes of the target.
 """
 
 import math
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -16,13 +17,22 @@ from tabdar_pipeline.model.tabdar import TabDAR
 from tabdar_pipeline.sampling.heun import heun
 from tabdar_pipeline.sampling.schedule import angles
 
+MOST = 80.0  # of a score above the register's; its exponential is still a float
+
 
 class Past(NamedTuple):
     """What one block remembers of the rows: places that a row does not show are hidden."""
 
-    keys: Tensor  # (B, H, T, E / H)
-    values: Tensor  # (B, H, T, E / H)
+    keys: Tensor  # (B, H, T, D)
+    values: Tensor  # (B, H, T, D)
     hidden: Tensor  # (B, 1, 1, T) 0 or a large negative number
+
+
+class Fresh(NamedTuple):
+    """Keys and values of the columns revealed now."""
+
+    keys: Tensor  # (B, H, N, D)
+    values: Tensor  # (B, H, N, D)
 
 
 class Answer(NamedTuple):
@@ -30,30 +40,88 @@ class Answer(NamedTuple):
 
     z: Tensor  # (B, E)
     logits: Tensor  # (B, K)
-    fresh: Tensor  # (2 L, B, H, N, E / H) keys and values of block 0, of block 1, ...
+    fresh: Tensor  # (2 L, B, H, N, D) keys and values of block 0, of block 1, ...
+
+
+class Recall(nn.Module):
+    """A trained attention for rows that grow: it looks at the register, at the past, and at what is fresh.
+
+    The same function as `Attention`, in fewer and cheaper operations: one product for queries, keys and
+    values; scores count from the register's, which every row sees, so that no maximum is sought.
+    """
+
+    key: Tensor
+    value: Tensor
+    __call__: Callable[..., Tensor]
+
+    def __init__(self, attention: Attention, register: Tensor) -> None:
+        """Register (1, 1, 2 E): its keys and values."""
+        super().__init__()
+        self.heads, width = attention.heads, attention.query.in_features
+        self.project = nn.Linear(width, 3 * width, device=register.device)
+        self.out = attention.out
+        scale = (width // self.heads) ** -0.5
+        with torch.no_grad():
+            self.project.weight.copy_(torch.cat([scale * attention.query.weight, attention.memory.weight]))
+            self.project.bias.copy_(torch.cat([scale * attention.query.bias, attention.memory.bias]))
+        key, value = (attention.split(part) for part in register.chunk(2, -1))
+        self.register_buffer("key", key, persistent=False)  # (1, H, 1, D)
+        self.register_buffer("value", value, persistent=False)
+
+    def tokens(self, x: Tensor) -> tuple[Tensor, Fresh]:
+        """Queries, keys and values of tokens (B, N, E)."""
+        query, key, value = self._heads(x, self.project.weight, self.project.bias)
+        return query, Fresh(key, value)
+
+    def query(self, x: Tensor) -> Tensor:
+        """The queries of (B, 1, E)."""
+        width = x.shape[-1]
+        return self._heads(x, self.project.weight[:width], self.project.bias[:width])[0]
+
+    def memory(self, x: Tensor) -> Fresh:
+        """The keys and values of states (B, N, E)."""
+        width = x.shape[-1]
+        return Fresh(*self._heads(x, self.project.weight[width:], self.project.bias[width:]))
+
+    def _heads(self, x: Tensor, weight: Tensor, bias: Tensor) -> list[Tensor]:
+        """Linear maps of (B, N, E), each as (B, H, N, D)."""
+        flat = nn.functional.linear(x.flatten(0, 1), weight, bias)
+        width = x.shape[-1]
+        apart = flat.view(x.shape[0], x.shape[1], len(bias) // width, self.heads, width // self.heads)
+        return [part.transpose(1, 2) for part in apart.unbind(2)]
+
+    def forward(self, query: Tensor, past: Past, fresh: Fresh, hidden: Tensor) -> Tensor:
+        """Queries (B, H, M, D); hidden is added to the scores of fresh (B, 1, M, N) -> (B, M, E)."""
+        register = (query * self.key).sum(-1, keepdim=True)
+        before = query @ past.keys.transpose(-1, -2) + past.hidden
+        now = (query[:, :, :, None] * fresh.keys[:, :, None]).sum(-1) + hidden
+        before, now = (torch.exp((score - register).clamp(max=MOST)) for score in (before, now))
+        mixed = self.value + before @ past.values + (now[..., None] * fresh.values[:, :, None]).sum(-2)
+        mixed = mixed / (1 + before.sum(-1, keepdim=True) + now.sum(-1, keepdim=True))
+        return folded(self.out, mixed.transpose(1, 2).flatten(-2))
 
 
 class BackboneStep(nn.Module):
     """Reveal columns, and query one target column."""
 
-    register_memory: Tensor
-
     def __init__(self, model: TabDAR) -> None:
         super().__init__()
-        self.embedding, self.heads = model.embedding, model.heads
-        self.backbone = model.backbone
-        self.register_buffer("register_memory", self._register(), persistent=False)
+        self.embedding, self.heads, self.backbone = model.embedding, model.heads, model.backbone
+        blocks = [*model.backbone.encoder, *model.backbone.decoder]
+        registers = self._registers()
+        self.recalls = nn.ModuleList(
+            Recall(block.attention, register) for block, register in zip(blocks, registers, strict=True)
+        )
 
     @torch.no_grad()
-    def _register(self) -> Tensor:
-        """Keys and values of the register, which sees only itself: (L, 1, 1, 2 E)."""
+    def _registers(self) -> list[Tensor]:
+        """For each block the keys and values (1, 1, 2 E) of the register, which sees only itself."""
         x, kept = self.backbone.register, []
         for block in self.backbone.encoder:
             kept.append(block.attention.remember(block.norm(x)))
             x = block(x, kept[-1], torch.zeros(1, device=x.device))
         states = self.backbone.norm_memory(x)
-        kept += [block.attention.remember(states) for block in self.backbone.decoder]
-        return torch.stack(kept)
+        return kept + [block.attention.remember(states) for block in self.backbone.decoder]
 
     def forward(
         self,
@@ -73,47 +141,31 @@ class BackboneStep(nn.Module):
         """
         gone, hidden = past_hidden[:, None, None], hidden[:, None, None]
         memory = [Past(past[i], past[i + 1], gone) for i in range(0, len(past), 2)]
+        recalls, layers = cast("list[Recall]", list(self.recalls)), len(self.backbone.encoder)
         x = self.embedding(columns, codes, values)
         query = self.backbone.query[target].expand(codes.shape[0], -1, -1)
-        fresh = []
-        for i, block in enumerate(self.backbone.encoder):
-            normed = block.norm(x)
-            fresh.append(block.attention.remember(normed))
-            x = x + self._attend(i, block.attention, normed, memory[i], fresh[i], hidden + later)
-            x = x + block.mlp(x)
+        kept: list[Tensor] = []
+        for block, recall, before in zip(self.backbone.encoder, recalls[:layers], memory, strict=False):
+            asked, fresh = recall.tokens(block.norm(x))
+            x = x + recall(asked, before, fresh, hidden + later)
+            x = x + folded(block.mlp, x)
+            kept += fresh
         states = self.backbone.norm_memory(x)
-        for i, block in enumerate(self.backbone.decoder, start=len(fresh)):
-            fresh.append(block.attention.remember(states))
-            query = query + self._attend(i, block.attention, block.norm(query), memory[i], fresh[i], hidden)
-            query = query + block.mlp(query)
+        for block, recall, before in zip(
+            self.backbone.decoder, recalls[layers:], memory[layers:], strict=True
+        ):
+            fresh = recall.memory(states)
+            query = query + recall(recall.query(block.norm(query)), before, fresh, hidden)
+            query = query + folded(block.mlp, query)
+            kept += fresh
         z = self.backbone.norm_out(query)[:, 0]
-        blocks = [*self.backbone.encoder, *self.backbone.decoder]
-        split = [
-            block.attention.split(part)
-            for block, kept in zip(blocks, fresh, strict=True)
-            for part in kept.chunk(2, -1)
-        ]
-        return Answer(z, self.heads.logits(z, levels), torch.stack(split))
+        return Answer(z, self.heads.logits(z, levels), torch.stack(kept))
 
-    def _attend(
-        self, i: int, attention: Attention, x: Tensor, past: Past, fresh: Tensor, hidden: Tensor
-    ) -> Tensor:
-        """X (B, N', E) looks at the register, at the past, and at the columns revealed now."""
-        query = attention.split(attention.query(x))
-        query = query * query.shape[-1] ** -0.5
-        first, own = (
-            [attention.split(part) for part in it.chunk(2, -1)] for it in (self.register_memory[i], fresh)
-        )
-        scores = [
-            (query * first[0]).sum(-1, keepdim=True),
-            query @ past.keys.transpose(-1, -2) + past.hidden,
-            query @ own[0].transpose(-1, -2) + hidden,
-        ]
-        weight = torch.softmax(torch.cat(scores, dim=-1), dim=-1)
-        t = past.keys.shape[2]
-        mixed = weight[..., :1] * first[1] + weight[..., 1 : 1 + t] @ past.values
-        mixed = mixed + weight[..., 1 + t :] @ own[1]
-        return attention.out(mixed.transpose(1, 2).flatten(-2))
+
+def folded(module: nn.Module, x: Tensor) -> Tensor:
+    """A module of rows on (B, N, E) as one matrix: a product and its bias are then one operation."""
+    y: Tensor = module(x.flatten(0, 1))
+    return y.view(x.shape[0], x.shape[1], y.shape[-1])
 
 
 class DenoiserSolver(nn.Module):

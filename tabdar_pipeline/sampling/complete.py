@@ -48,7 +48,8 @@ def complete(
             shown[:, column] |= asked[:, column]
             pending = _columns(draws.order, shown)
         else:
-            memory.add(condition.fresh, shown[:, pending])
+            if len(pending):
+                memory.add(condition.fresh, shown[:, pending])
             shown, pending = asked, np.array([column])
     return Completed(filled, evidence)
 
@@ -62,7 +63,7 @@ def marginals(
     for column in _columns(order, asked):
         condition = engine.step(memory, pending, visible[:, pending], cells, int(column))
         yield int(column), condition.logits
-        if not reencodes:
+        if not reencodes and len(pending):
             memory.add(condition.fresh, visible[:, pending])
             pending = pending[:0]
 

@@ -35,7 +35,7 @@ class Condition:
 
     z: Floats  # (B, E)
     logits: Floats  # (B, K) over the column's codes
-    fresh: Any  # (2 L, B, H, N, E / H) keys and values of the columns revealed now
+    fresh: Any  # (2 L, B, H, N, E / H) keys and values of the columns revealed now, where there are any
 
 
 class Engine(Protocol):
@@ -70,7 +70,12 @@ class Engine(Protocol):
 def step_inputs(
     columns: Codes, shown: Flags, cells: Cells, target: int, offsets: Codes, reveal: Reveal
 ) -> tuple[NDArray[np.generic], ...]:
-    """The arrays that one step of the backbone takes, but for its memory."""
+    """The arrays that one step of the backbone takes, but for its memory.
+
+    Where nothing is revealed, a column that no row shows stands in: a graph likes no empty arrays.
+    """
+    if not len(columns):
+        columns, shown = np.zeros(1, np.int64), np.zeros((len(shown), 1), bool)
     later = np.zeros((len(columns), len(columns)), np.float32)
     if reveal == "cached":
         later[np.triu_indices(len(columns), 1)] = HIDDEN
