@@ -54,6 +54,13 @@ class Preset(StrEnum):
     large = "large"
 
 
+class MissingName(StrEnum):
+    """What a missing cell is."""
+
+    generated = "generated"
+    unknown = "unknown"
+
+
 class EngineName(StrEnum):
     """What runs the model."""
 
@@ -88,6 +95,10 @@ def fit(
     device: Annotated[Device, typer.Option(help="Where to train.")] = Device.auto,
     preset: Annotated[Preset, typer.Option(help="Size of the network.")] = Preset.auto,
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; as many as there are.")] = None,
+    missing: Annotated[
+        MissingName,
+        typer.Option(help="generated: a value that is drawn, too; unknown: neither learned nor evidence."),
+    ] = MissingName.generated,
     contract: Annotated[
         Path | None, typer.Option(help="Contract (YAML) that the source must satisfy.")
     ] = None,
@@ -99,7 +110,13 @@ def fit(
     from tabdar_pipeline.synthesizer import FitSettings, TabDAR
 
     settings = FitSettings(
-        seconds=seconds, epochs=epochs, seed=seed, device=device.value, preset=preset.value, threads=threads
+        seconds=seconds,
+        epochs=epochs,
+        seed=seed,
+        device=device.value,
+        preset=preset.value,
+        threads=threads,
+        missing=missing.value,
     )
     refuse_foreign_folder(model_dir)
     rows, schema = learnable(source, table, contract)

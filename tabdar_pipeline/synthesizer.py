@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from tabdar_pipeline import checkpoint, imputation, runtime
 from tabdar_pipeline.codec.number import NumberCodec, NumberSettings
-from tabdar_pipeline.codec.table import EncodedTable, TableCodec
+from tabdar_pipeline.codec.table import EncodedTable, Missing, TableCodec
 from tabdar_pipeline.conditions import resolve
 from tabdar_pipeline.errors import UsageError
 from tabdar_pipeline.predicates import parse
@@ -53,6 +53,7 @@ class FitSettings:
     preset: Preset = "auto"
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     threads: int | None = None
+    missing: Missing = "generated"
 
     def __post_init__(self) -> None:
         """Refuse settings that cannot be met."""
@@ -105,7 +106,7 @@ class TabDAR:
             settings = replace(settings, seconds=DEFAULT_SECONDS)
         rows = _arrow(table)
         schema = schema or infer_schema(rows, name)
-        codec = TableCodec.fit(rows, schema, NumberSettings())
+        codec = TableCodec.fit(rows, schema, NumberSettings(), settings.missing)
         encoded = codec.encode(rows, schema, np.random.default_rng(settings.seed))
         return cls._fit(encoded, schema, codec, settings, progress, resume, started)
 

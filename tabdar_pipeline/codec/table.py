@@ -5,7 +5,7 @@ N rows, C modelled columns.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 import pyarrow as pa
@@ -21,6 +21,10 @@ from tabdar_pipeline.schemas.table import TableSchema
 from tabdar_pipeline.schemas.types import arrow_type
 
 ColumnCodec = NumberCodec | CategoryCodec
+
+# generated: a NULL is drawn like any value, and tells of the others. unknown: it is neither learned
+# nor evidence, as if the cell were not there.
+Missing = Literal["generated", "unknown"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +63,20 @@ class TableCodec:
     rare: Mapping[str, int] = field(default_factory=dict)  # cells of levels too rare to keep
 
     @classmethod
-    def fit(cls, table: pa.Table, schema: TableSchema, settings: NumberSettings) -> Self:
-        """Learn one codec for each modelled column."""
+    def fit(
+        cls,
+        table: pa.Table,
+        schema: TableSchema,
+        settings: NumberSettings,
+        missing: Missing = "generated",
+    ) -> Self:
+        """Learn one codec for each modelled column; missing cells are a code of their own, or unknown."""
         codecs: list[ColumnCodec] = []
         rare: dict[str, int] = {}
         for column in schema.modelled:
             values = combined(table, column)
+            if missing == "unknown":
+                values = values.drop_null()
             if column.kind is Kind.CATEGORY:
                 category = CategoryCodec.fit(values, settings.shared)
                 rare[column.name] = int((category.encode(values) < 0).sum())

@@ -1,5 +1,6 @@
 """`tabdar_pipeline.ImputedTable`: YAML for one table becomes a filled table, flags, a check and two jobs."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -67,6 +68,7 @@ class ImputedTable(Table):
     def plan(self, root: Path) -> FillPlan:
         """The settings, with paths resolved from the project's root."""
         table = self.table_plan(root, policy=ReleasePolicy())
+        table = replace(table, fit=replace(table.fit, missing="unknown"))
         home = table.home if self.reuse is None else table.storage / Relation.parse(self.reuse).folder
         columns = None if self.impute.columns is None else tuple(self.impute.columns)
         request = Request(self.impute.seed, self.impute.point, columns, self.impute.draws)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 Flags = NDArray[np.bool_]
 
-ROOM = 16  # places to begin with; doubled when they are full
+ROOM = 4
 HIDDEN = np.float32(-1e9)  # added to the score of a place that a row does not show
 
 
@@ -46,8 +46,8 @@ class Memory:
         self.filled += new
 
     def _grow(self) -> None:
-        wider = [self._array(2 * self.places) for _ in self.arrays]
+        wider = [self._array(self.places + ROOM) for _ in self.arrays]
         for array, grown in zip(self.arrays, wider, strict=True):
             grown[:, :, : self.places] = array
-        self.shown = np.pad(self.shown, ((0, 0), (0, self.places)))
-        self.arrays, self.places = wider, 2 * self.places
+        self.shown = np.pad(self.shown, ((0, 0), (0, ROOM)))
+        self.arrays, self.places = wider, self.places + ROOM
