@@ -114,6 +114,8 @@ def measure(model: TabDAR, truth: duckdb.DuckDBPyConnection, where: str, asked: 
 
 
 def total_variation(a: pd.Series, b: pd.Series) -> float:
+    if pd.api.types.is_numeric_dtype(a):
+        a, b = a.astype(float), b.astype(float)  # nullable or not
     shares = [s.astype("string").value_counts(normalize=True, dropna=False) for s in (a, b)]
     both = pd.concat(shares, axis=1).fillna(0)
     return float(np.abs(both.iloc[:, 0] - both.iloc[:, 1]).sum() / 2)

@@ -177,6 +177,7 @@ def sample_batches(
 
     Blocks are drawn side by side, `engine.workers` at a time, and come in order.
     """
+    codec.refuse_too_many(rows, schema)
     which = [given.of_rows(rows, seed) for given in conditions.given]
 
     def draw(block: int) -> pa.RecordBatch:

@@ -32,10 +32,12 @@ if TYPE_CHECKING:
 
 Preset = Literal["auto", "small", "medium", "large"]
 _SIZES = {
-    "small": {"width": 64, "layers": 3},
-    "medium": {"width": 96, "layers": 4, "heads": 3},
+    "small": {"width": 64, "layers": 2},
+    "medium": {"width": 96, "layers": 3, "heads": 3},
     "large": {"width": 192, "layers": 6, "heads": 6, "denoiser_width": 128},
 }
+_LEARNING_RATES = {"small": 5e-3, "medium": 4e-3, "large": 2e-3}
+_EPOCH_STEPS = 75  # where the device likes so small a batch
 DEFAULT_SECONDS = 120.0
 REVEAL: "Reveal" = "cached"  # who sees whom: the default is what the judge prefers
 KEEP_EVERY_S = 60.0
@@ -126,8 +128,13 @@ class TabDAR:
         from tabdar_pipeline.model.config import TrainConfig
 
         hardware = _hardware(settings)
-        config = TrainConfig(batch=_batch(len(encoded), hardware.device.type), reveal=REVEAL)
-        learner = _learner(codec, settings, hardware, config)
+        preset = _preset(settings, hardware)
+        config = TrainConfig(
+            batch=_batch(len(encoded), hardware.device.type),
+            learning_rate=_LEARNING_RATES[preset],
+            reveal=REVEAL,
+        )
+        learner = _learner(codec, settings, hardware, config, _SIZES[preset])
         key = _key(encoded, settings)
         if resume is not None:
             kept.restore(learner, resume, key)
@@ -367,26 +374,32 @@ def _cpu_bf16() -> bool:
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 
 
-def _learner(codec: TableCodec, settings: FitSettings, hardware: _Hardware, config: Any) -> "Learner":
+def _preset(settings: FitSettings, hardware: _Hardware) -> str:
+    """The size of the network that suits the device, where none is asked for."""
+    if settings.preset != "auto":
+        return settings.preset
+    return "large" if hardware.device.type == "cuda" else "small"
+
+
+def _learner(
+    codec: TableCodec, settings: FitSettings, hardware: _Hardware, config: Any, sizes: Mapping[str, int]
+) -> "Learner":
     import torch
 
     from tabdar_pipeline.model.config import ModelConfig
     from tabdar_pipeline.model.tabdar import TabDAR as Network
     from tabdar_pipeline.model.training import learner
 
-    preset = settings.preset
-    if preset == "auto":
-        preset = "large" if hardware.device.type == "cuda" else "small"
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
-        network = Network(column_specs(codec), ModelConfig(**_SIZES[preset]))
+        network = Network(column_specs(codec), ModelConfig(**sizes))
     return learner(network.to(hardware.device), config, settings.seed)
 
 
 def _batch(rows: int, device: str) -> int:
-    """A power of two that gives an epoch some two dozen steps, within what the device likes."""
-    most = 512 if device == "cpu" else 4096
-    return int(np.clip(2 ** round(np.log2(max(rows, 24) / 24)), 16, most))
+    """A power of two that gives an epoch some dozens of steps, within what the device likes."""
+    most = 256 if device == "cpu" else 4096
+    return int(np.clip(2 ** round(np.log2(max(rows, 1) / _EPOCH_STEPS)), 16, most))
 
 
 def _rows(encoded: EncodedTable, seed: int, device: "torch.device") -> tuple[Any, Any]:

@@ -18,6 +18,7 @@ import pytest
 from typer.testing import CliRunner
 
 from tabdar_pipeline import cli
+from tabdar_pipeline.cli import fitting
 from tabdar_pipeline.errors import TabdarError
 
 TABDAR = Path(sys.executable).with_name("tabdar")
@@ -162,7 +163,7 @@ def test_samples_go_into_a_database_beside_other_tables(model, folder, tmp_path)
 
 def test_a_database_is_learned_with_its_keys(folder):
     """The primary key of a source is a key to the model: made anew, never modelled."""
-    rows, schema = cli.learnable(folder / "crm.duckdb", "main.people", None)
+    rows, schema = fitting.learnable(folder / "crm.duckdb", "main.people", None)
     assert rows.num_rows == 40
     assert [column.kind for column in schema.columns] == ["key", "number"]
 

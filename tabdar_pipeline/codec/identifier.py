@@ -1,7 +1,7 @@
 """Keys and free texts: never modelled, made anew in the same pattern.
 
 A cell is a pure function of (seed, row number): rows can be made in any order, by any process.
-Keys count on beyond the largest real one (integers), or walk the space of their pattern with a
+Keys count on beyond the largest real one, then down below the smallest (integers), or walk the space of their pattern with a
 stride that visits every point once (strings).
 A made-up key of a small pattern space may coincide with a real one: it stands for another row.
 """
@@ -35,6 +35,7 @@ class IdentifierCodec:
 
     style: str  # "integer", "uuid", "pattern" or "bytes"
     first: int = 0  # integer: the first number beyond the real ones
+    last: int = -1  # integer: the last number below the real ones
     patterns: tuple[str, ...] = ()  # classes of digits and letters, others as they are
     weights: tuple[float, ...] = ()
     unique: bool = True
@@ -46,7 +47,8 @@ class IdentifierCodec:
         known = column.drop_null()
         nulls = column.null_count / max(len(column), 1)
         if pa.types.is_integer(known.type):
-            return cls("integer", first=int(pc.max(known).as_py()) + 1, unique=unique, nulls=nulls)
+            low, high = (int(end) for end in pc.min_max(known).as_py().values())
+            return cls("integer", first=high + 1, last=low - 1, unique=unique, nulls=nulls)
         if pa.types.is_binary(known.type) or pa.types.is_fixed_size_binary(known.type):
             return cls("bytes", first=16, unique=unique, nulls=nulls)
         texts = known.cast(pa.string()).to_pylist()
@@ -68,7 +70,8 @@ class IdentifierCodec:
         """Cells of rows start..start+rows-1, in the column's type."""
         numbers = range(start, start + rows)
         if self.style == "integer":
-            cells: list[Any] = [self.first + i for i in numbers]
+            above = _largest(kind) - self.first + 1
+            cells: list[Any] = [self.first + i if i < above else self.last - (i - above) for i in numbers]
         elif self.style == "uuid":
             cells = [str(uuid.UUID(bytes=_digest(seed, i)[:16], version=4)) for i in numbers]
         elif self.style == "bytes":
@@ -84,6 +87,13 @@ class IdentifierCodec:
             return pa.array(cells, kind.value_type).cast(kind)
         return pa.array(cells, kind)
 
+    def room(self, kind: pa.DataType) -> float:
+        """How many different cells there are."""
+        if self.style != "integer":
+            return math.inf
+        smallest = 0 if pa.types.is_unsigned_integer(kind) else -_largest(kind) - 1
+        return _largest(kind) - self.first + 1 + self.last - smallest + 1
+
     def _text(self, digest: bytes, ends: Any) -> str:
         rng = np.random.default_rng(int.from_bytes(digest[:8], "big"))
         pattern = self.patterns[min(int(np.searchsorted(ends, rng.random())), len(ends) - 1)]
@@ -98,6 +108,11 @@ class IdentifierCodec:
         """The codec that `to_json` wrote."""
         facts = {k: v for k, v in record.items() if k != "codec"}
         return cls(**{**facts, "patterns": tuple(facts["patterns"]), "weights": tuple(facts["weights"])})
+
+
+def _largest(kind: pa.DataType) -> int:
+    """The largest integer of a type."""
+    return int(2 ** (kind.bit_width - (not pa.types.is_unsigned_integer(kind))) - 1)
 
 
 def _pattern(text: str) -> str:

@@ -6,6 +6,7 @@ hundreds, days at midnight. Floats on no grid are their own ticks.
 """
 
 from dataclasses import asdict, dataclass
+from decimal import Decimal
 from fractions import Fraction
 from typing import Any, Self
 
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from tabdar_pipeline.schemas.types import from_text
 
 Floats = NDArray[np.float64]
+_WORD = 2**63  # what a signed word of 64 bits cannot hold
 _DIGITS = 7  # of a float's fraction that may form a grid
 
 
@@ -27,6 +29,7 @@ class Line:
     origin: int = 0
     step: int = 1
     digits: int = 0
+    last: int | None = None  # of integers: a tick beyond 2**53 is rounded, and must not pass it
 
     @classmethod
     def fit(cls, column: pa.Array) -> Self:
@@ -35,8 +38,9 @@ class Line:
             return cls._fit_floats(_floats(column))
         whole = _integers(column)
         origin = int(whole.min()) if len(whole) else 0
-        step = int(np.gcd.reduce(whole - origin)) if len(whole) else 1
-        return cls(grid=True, origin=origin, step=max(step, 1), digits=_scale(column.type))
+        step = int(np.gcd.reduce(_beyond(whole, origin))) if len(whole) else 1
+        last = int(whole.max()) if len(whole) else 0
+        return cls(grid=True, origin=origin, step=max(step, 1), digits=_scale(column.type), last=last)
 
     @classmethod
     def _fit_floats(cls, values: Floats) -> Self:
@@ -60,7 +64,7 @@ class Line:
         if pa.types.is_floating(column.type):
             whole = _floats(column) * 10.0**self.digits
             return (whole - self.origin) / self.step
-        return (_integers(column) - self.origin).astype(np.float64) / self.step
+        return (_beyond(_integers(column), self.origin) / self.step).astype(np.float64)
 
     def tick(self, text: str, kind: pa.DataType) -> float:
         """Where one value, written as text, lies; between ticks where it is not on the grid."""
@@ -74,12 +78,20 @@ class Line:
         """The column whose ticks these are."""
         if not self.grid:
             return pa.array(ticks).cast(kind, safe=False)
-        whole = np.rint(ticks).astype(np.int64) * self.step + self.origin
+        whole = self._whole(ticks)
         if pa.types.is_floating(kind):
             return pa.array(whole / 10.0**self.digits).cast(kind, safe=False)
         if pa.types.is_decimal(kind):
             return _decimals(whole, kind)
-        return pa.array(whole).cast(_storage(kind)).cast(kind)
+        return pa.array(whole, _storage(kind)).cast(kind)
+
+    def _whole(self, ticks: Floats) -> NDArray[Any]:
+        """The integers of these ticks; Python's own where 64 bits are too few."""
+        nearest = np.rint(ticks)
+        largest = int(np.abs(nearest).max(initial=0.0)) * self.step + abs(self.origin)
+        whole = nearest.astype(np.int64) if largest < _WORD else np.array([int(t) for t in nearest], object)
+        whole = np.asarray(whole * self.step + self.origin)
+        return whole if self.last is None else np.clip(whole, self.origin, self.last)
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
@@ -90,13 +102,32 @@ def _floats(column: pa.Array) -> Floats:
     return np.asarray(column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False))
 
 
-def _integers(column: pa.Array) -> NDArray[np.int64]:
+def _integers(column: pa.Array) -> NDArray[Any]:
+    """Integers (N,) of the type's unit: 64 bits, or Python's own where these are too few."""
     if pa.types.is_decimal(column.type):
         wide = column.cast(pa.decimal128(38, column.type.scale))
-        words = np.frombuffer(wide.buffers()[1], dtype=np.int64)[2 * wide.offset :]
-        return words[: 2 * len(wide) : 2].copy()
-    plain = column.cast(_storage(column.type)).cast(pa.int64())
-    return np.asarray(plain.to_numpy(zero_copy_only=False))
+        words = np.frombuffer(wide.buffers()[1], dtype=np.int64)[2 * wide.offset :][: 2 * len(wide)]
+        low, high = words[::2], words[1::2]
+        if np.array_equal(high, low >> 63):
+            return low.copy()
+        return np.array(
+            [int(h) * 2**64 + int(w) for h, w in zip(high, low.view(np.uint64), strict=True)], object
+        )
+    plain = np.asarray(column.cast(_storage(column.type)).to_numpy(zero_copy_only=False))
+    return (
+        plain.astype(object)
+        if plain.dtype == np.uint64 and plain.max(initial=0) >= _WORD
+        else plain.astype(np.int64)
+    )
+
+
+def _beyond(whole: NDArray[Any], origin: int) -> NDArray[Any]:
+    """How far these integers lie beyond the origin, exactly."""
+    if not len(whole):
+        return whole.astype(np.int64)
+    farthest = max(abs(int(end) - origin) for end in (whole.min(), whole.max()))
+    wide = whole.dtype == object or farthest >= _WORD or abs(origin) >= _WORD
+    return np.asarray((whole.astype(object) if wide else whole) - origin)
 
 
 def _scale(kind: pa.DataType) -> int:
@@ -110,7 +141,11 @@ def _storage(kind: pa.DataType) -> pa.DataType:
     return kind if pa.types.is_integer(kind) else pa.int64()
 
 
-def _decimals(whole: NDArray[np.int64], kind: pa.DataType) -> pa.Array:
-    exact = pa.array(whole).cast(pa.decimal128(38, 0))
+def _decimals(whole: NDArray[Any], kind: pa.DataType) -> pa.Array:
+    if whole.dtype == object:
+        most = 10**kind.precision - 1
+        exact = pa.array([Decimal(min(max(w, -most), most)) for w in whole], pa.decimal128(38, 0))
+    else:
+        exact = pa.array(whole).cast(pa.decimal128(38, 0))
     shifted = pa.Array.from_buffers(pa.decimal128(38, kind.scale), len(exact), exact.buffers())
     return shifted.cast(kind)

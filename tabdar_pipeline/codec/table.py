@@ -15,7 +15,7 @@ from tabdar_pipeline.codec.category import CategoryCodec
 from tabdar_pipeline.codec.constant import ConstantCodec
 from tabdar_pipeline.codec.identifier import IdentifierCodec
 from tabdar_pipeline.codec.number import Cells, NumberCodec, NumberSettings
-from tabdar_pipeline.errors import SourceError
+from tabdar_pipeline.errors import SourceError, UsageError
 from tabdar_pipeline.schemas.columns import Column, Kind
 from tabdar_pipeline.schemas.table import TableSchema
 from tabdar_pipeline.schemas.types import arrow_type
@@ -101,6 +101,16 @@ class TableCodec:
         codes = np.stack([c.codes for c in cells], axis=1)
         values = np.stack([c.residuals for c in cells], axis=1).astype(np.float32)
         return EncodedTable(np.maximum(codes, 0), np.where(codes < 0, 0, values), codes >= 0)
+
+    def refuse_too_many(self, rows: int, schema: TableSchema) -> None:
+        """Raise UsageError where a key's type has no room for so many rows."""
+        for name, codec in self.made.items():
+            if isinstance(codec, IdentifierCodec) and rows > codec.room(arrow_type(schema[name].arrow_type)):
+                raise UsageError(
+                    f"table {schema.name!r}, column {name!r}: a key must differ in every row, however "
+                    f"{schema[name].sql_type} has no room for {rows:,} keys that no real row has. Draw fewer "
+                    "rows, widen the type in the source, or make the column a number in the contract."
+                )
 
     def decode(self, cells: Block, schema: TableSchema) -> pa.RecordBatch:
         """A block of rows as the table's own columns, in its own order and types."""

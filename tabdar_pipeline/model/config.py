@@ -12,9 +12,9 @@ class ModelConfig:
 
     width: int = 64  # E, of tokens and conditions
     heads: int = 2  # H; few wide heads are faster on a CPU than many narrow ones
-    layers: int = 3  # encoder blocks over the visible columns
+    layers: int = 2  # encoder blocks over the visible columns
     decoder_layers: int = 1  # cross-attention blocks from a query to the visible columns
-    expansion: int = 4  # MLP width over E
+    expansion: int = 2  # MLP width over E
     frequencies: int = 6  # octaves of the periodic features of a rank
     denoiser_width: int = 64  # D
     denoiser_blocks: int = 2
@@ -32,11 +32,11 @@ class ModelConfig:
 class TrainConfig:
     """Settings of training."""
 
-    batch: int = 512
-    learning_rate: float = 3e-3
+    batch: int = 256
+    learning_rate: float = 5e-3
     weight_decay: float = 1e-2
     warmup: float = 0.03  # share of the budget
-    noise_levels: int = 4  # S, noise levels per condition vector
+    noise_levels: int = 1  # S, noise levels per condition vector
     noise_mean: float = -0.8  # of log sigma
     noise_std: float = 1.4
     ema_steps: float = 0.05  # horizon of the weight average, as a share of the steps so far

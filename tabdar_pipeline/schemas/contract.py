@@ -6,11 +6,13 @@ ranges, vocabularies and nullability as seen, no wider.
 
 import hashlib
 import json
-from collections.abc import Mapping
+import operator
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -214,13 +216,25 @@ def _pandera(contract: Contract) -> "pandera.DataFrameSchema":
     for i, column in enumerate(contract.schema.columns):
         rules, checks = contract.rules.get(column.name, Rules()), []
         if rules.minimum is not None:
-            checks.append(pandera.Check.ge(_value(rules.minimum, column), name=f"minimum {rules.minimum}"))
+            checks.append(_check(operator.ge, _value(rules.minimum, column), f"minimum {rules.minimum}"))
         if rules.maximum is not None:
-            checks.append(pandera.Check.le(_value(rules.maximum, column), name=f"maximum {rules.maximum}"))
+            checks.append(_check(operator.le, _value(rules.maximum, column), f"maximum {rules.maximum}"))
         if rules.allowed is not None:
             checks.append(pandera.Check.isin(list(rules.allowed), name=f"allowed {list(rules.allowed)}"))
         columns[str(i)] = pandera.Column(checks=checks, nullable=column.nullable, unique=rules.unique)
     return pandera.DataFrameSchema(columns)
+
+
+def _check(compare: Callable[[Any, Any], Any], bound: Any, name: str) -> "pandera.Check":
+    """A bound of finite values: NaN and infinities are values of their own, not numbers out of range."""
+    import pandera.pandas as pandera
+
+    def holds(values: "pd.Series[Any]") -> Any:
+        if values.dtype.kind != "f":
+            return compare(values, bound)
+        return compare(values, bound) | ~np.isfinite(values.to_numpy(np.float64, na_value=np.nan))
+
+    return pandera.Check(holds, name=name)
 
 
 def _comparable(contract: Contract, table: pa.Table) -> "pd.DataFrame":
@@ -234,7 +248,7 @@ def _comparable(contract: Contract, table: pa.Table) -> "pd.DataFrame":
             frame[str(i)] = (
                 _text(values).to_pandas() if not pa.types.is_binary(values.type) else values.to_pandas()
             )
-        elif pa.types.is_decimal(values.type):
+        elif pa.types.is_decimal(values.type) or pa.types.is_uint64(values.type):
             frame[str(i)] = as_floats(values).to_pandas()
         else:
             frame[str(i)] = values.to_pandas(types_mapper=pd.ArrowDtype)
@@ -243,7 +257,7 @@ def _comparable(contract: Contract, table: pa.Table) -> "pd.DataFrame":
 
 def _value(text: str, column: Column) -> Any:
     kind = arrow_type(column.arrow_type)
-    if pa.types.is_decimal(kind):
+    if pa.types.is_decimal(kind) or pa.types.is_uint64(kind):
         return float(text)
     return from_text([text], kind)[0].as_py()
 

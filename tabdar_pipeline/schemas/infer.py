@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from datetime import MAXYEAR, MINYEAR
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -63,6 +64,20 @@ def _refuse_unusable(table: pa.Table, name: str) -> None:
                 f"table {name!r}, column {field.name!r}: a column must hold single values, however "
                 f"its type is {field.type}. Unnest it, cast it to VARCHAR, or leave it out with `columns`."
             )
+        if _is_beyond_calendar(table[field.name]):
+            raise SourceError(
+                f"table {name!r}, column {field.name!r}: a date must be finite and of the years 1 to 9999 to "
+                "be learned, however some are infinity or beyond. Make them NULL in a view, or leave the "
+                "column out with `columns`."
+            )
+
+
+def _is_beyond_calendar(values: pa.ChunkedArray) -> bool:
+    """Whether a date or timestamp is DuckDB's infinity, or of a year that no calendar of Python has."""
+    if not (pa.types.is_date(values.type) or pa.types.is_timestamp(values.type)):
+        return False
+    years = pc.min_max(pc.year(values)).as_py().values()
+    return any(year is not None and not MINYEAR <= year <= MAXYEAR for year in years)
 
 
 def _column(field: pa.Field, values: pa.ChunkedArray, sql: str | None, declared_key: bool) -> Column:
@@ -108,7 +123,7 @@ def _looks_like_key(values: pa.ChunkedArray) -> bool:
     """Whether unique integers run without gaps, or unique strings are UUIDs or of one pattern."""
     if pa.types.is_integer(values.type):
         ends = pc.min_max(values).as_py()
-        return bool(ends["max"] - ends["min"] + 1 == len(values))
+        return values.type.bit_width > 16 and bool(ends["max"] - ends["min"] + 1 == len(values))
     head = values.slice(0, 1000).to_pylist()
     patterns = {re.sub(r"[A-Za-z]", "a", re.sub(r"\d", "9", text)) for text in head if text}
     return len(patterns) == 1 and "9" in next(iter(patterns)) and " " not in next(iter(patterns))

@@ -1,5 +1,6 @@
 """What a database holds: tables found by name, described, and selected from."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ _CARRIED_AS = {
     "INTERVAL": "VARCHAR",
     "TIME WITH TIME ZONE": "VARCHAR",
 }
+
+_NESTED = re.compile(r"(?:STRUCT|MAP|UNION)\(.*|.*\[\d*\]|VARIANT", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +107,7 @@ def select(
     relation = find_relation(connection, warehouse, name)
     have = types_of(connection, f"SELECT * FROM {relation.sql}")
     types = {column: have[column] for column in _columns(relation, part, list(have))}
+    _refuse_nested(relation, types)
     query = carried(relation, types)
     if part.where is not None:
         _refuse_filter(connection, relation, part.where)
@@ -148,6 +152,15 @@ def _columns(relation: Relation, part: Selection, have: Sequence[str]) -> list[s
             )
         found.append(name)
     return found
+
+
+def _refuse_nested(relation: Relation, types: Mapping[str, str]) -> None:
+    for column, kind in types.items():
+        if _NESTED.fullmatch(kind):
+            raise SourceError(
+                f"table {str(relation)!r}, column {column!r}: a column must hold single values, however its "
+                f"type is {kind}. Unnest it or cast it to VARCHAR in a view, or leave it out with `columns`."
+            )
 
 
 def _carried(column: str, kind: str) -> str:

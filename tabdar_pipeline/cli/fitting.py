@@ -1,0 +1,129 @@
+"""`tabdar fit` and `tabdar export`: a table becomes a model directory."""
+
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from tabdar_pipeline.cli.options import (
+    PANDAS_INDEX,
+    Device,
+    JsonOption,
+    MissingName,
+    Preset,
+    SeedOption,
+    TableOption,
+)
+from tabdar_pipeline.console import progress_bar, say
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from tabdar_pipeline.schemas.table import TableSchema
+    from tabdar_pipeline.synthesizer import TabDAR
+
+
+def fit(
+    source: Annotated[Path, typer.Argument(help=".parquet, .csv or .duckdb to learn from.")],
+    model_dir: Annotated[Path, typer.Argument(help="Where to write the model.")],
+    table: TableOption = None,
+    seconds: Annotated[
+        float | None, typer.Option(help="Budget from reading to best weights; 120 where no budget is given.")
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(help="Budget in epochs, instead.")] = None,
+    seed: SeedOption = 0,
+    device: Annotated[Device, typer.Option(help="Where to train.")] = Device.auto,
+    preset: Annotated[Preset, typer.Option(help="Size of the network.")] = Preset.auto,
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; as many as there are.")] = None,
+    missing: Annotated[
+        MissingName,
+        typer.Option(help="generated: a value that is drawn, too; unknown: neither learned nor evidence."),
+    ] = MissingName.generated,
+    contract: Annotated[
+        Path | None, typer.Option(help="Contract (YAML) that the source must satisfy.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Learn a table and write a model directory, with its ONNX graphs."""
+    started = time.perf_counter()
+    from tabdar_pipeline.output import refuse_foreign_folder
+    from tabdar_pipeline.synthesizer import FitSettings, TabDAR
+
+    settings = FitSettings(
+        seconds=seconds,
+        epochs=epochs,
+        seed=seed,
+        device=device.value,
+        preset=preset.value,
+        threads=threads,
+        missing=missing.value,
+    )
+    refuse_foreign_folder(model_dir)
+    rows, schema = learnable(source, table, contract)
+    with progress_bar("fitting") as tell:
+        model = TabDAR.fit(
+            rows,
+            name=schema.name,
+            schema=schema,
+            settings=settings,
+            started=started,
+            progress=lambda r: tell(r.budget, f"epoch {r.epoch:.1f}  loss {r.validation_loss:.3f}"),
+            resume=model_dir.with_name(f".{model_dir.name}-training"),
+        )
+    model.save(model_dir)
+    facts = _facts(model, model_dir, rows.num_rows)
+    sentence = (
+        f"{model_dir}: {facts['epochs']:.1f} epochs in {facts['seconds']:.0f} s, "
+        f"ONNX within {facts['parity']:.1g} of torch"
+    )
+    say(facts, sentence, as_json=as_json)
+
+
+def _facts(model: "TabDAR", model_dir: Path, rows: int) -> dict[str, Any]:
+    """What came of a fit; exports the model."""
+    last = model.history[-1]
+    return {
+        "model": str(model_dir),
+        "fingerprint": model.fingerprint,
+        "rows": rows,
+        "epochs": last.epoch,
+        "seconds": last.seconds,
+        "parity": model.export().parity,
+        "validation_loss": min(r.validation_loss for r in model.history),
+    }
+
+
+def export(
+    model_dir: Annotated[Path, typer.Argument(help="A model that `tabdar fit` wrote.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Write backbone.onnx and denoiser.onnx, checked against torch."""
+    from tabdar_pipeline.synthesizer import TabDAR
+
+    record = TabDAR.load(model_dir).export()
+    facts = {k: str(v) if isinstance(v, Path) else v for k, v in asdict(record).items()}
+    say(
+        facts,
+        f"{record.backbone.parent}: within {record.parity:.1g} of torch, {record.bytes / 1e6:.1f} MB",
+        as_json=as_json,
+    )
+
+
+def learnable(source: Path, table: str | None, contract: Path | None) -> "tuple[pa.Table, TableSchema]":
+    """The rows of a source and their schema: inferred, or as a contract declares it."""
+    from tabdar_pipeline.schemas.contract import Contract
+    from tabdar_pipeline.schemas.infer import infer_schema
+    from tabdar_pipeline.warehouse.catalog import describe
+    from tabdar_pipeline.warehouse.duckdb import Warehouse
+    from tabdar_pipeline.warehouse.snapshot import read_table
+
+    declared = Contract.read(contract) if contract is not None else None
+    rows, sql_types = read_table(source, table)
+    rows = rows.select([c for c in rows.column_names if c != PANDAS_INDEX])
+    if declared is not None:
+        declared.enforce(rows)
+        return rows, declared.schema
+    keys = describe(Warehouse(source), table).keys if table is not None else ()
+    return rows, infer_schema(rows, table or source.stem, sql_types, keys)

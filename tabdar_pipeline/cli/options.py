@@ -1,0 +1,53 @@
+"""Options that several commands share, and the words that they take."""
+
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+PANDAS_INDEX = "__index_level_0__"  # what pandas writes into a parquet file for an index without a name
+
+
+class Device(StrEnum):
+    """Where to train."""
+
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+
+
+class Preset(StrEnum):
+    """Size of the network."""
+
+    auto = "auto"
+    small = "small"
+    medium = "medium"
+    large = "large"
+
+
+class MissingName(StrEnum):
+    """What a missing cell is."""
+
+    generated = "generated"
+    unknown = "unknown"
+
+
+class EngineName(StrEnum):
+    """What runs the model."""
+
+    onnx = "onnx"
+    torch = "torch"
+
+
+class PointName(StrEnum):
+    """What an imputed cell is."""
+
+    draw = "draw"
+    mean = "mean"
+    median = "median"
+    mode = "mode"
+
+
+TableOption = Annotated[str | None, typer.Option(help="schema.table, where the file is a database.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
+SeedOption = Annotated[int, typer.Option(min=0, help="The same seed gives the same rows.")]
