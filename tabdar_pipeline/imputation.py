@@ -75,6 +75,7 @@ def impute(
     A level that the model never saw is kept, and is no evidence. What a row is given does not
     depend on the rows beside it: its draws are a function of the seed and of its own content.
     """
+    table = conformed(table, schema)
     gaps = _gaps(codec, schema, table, request)
     blocks = [gaps.part(slice(i, i + BLOCK_ROWS)) for i in range(0, len(gaps.rows), BLOCK_ROWS)]
     fill = _drawn if request.point == "draw" else _estimated
@@ -93,6 +94,27 @@ def impute(
                         request.draws * len(gaps.rows),
                     )
         yield _merged(table, schema, found)
+
+
+def conformed(table: pa.Table, schema: TableSchema) -> pa.Table:
+    """The table in the model's types, such as whole numbers that a file with gaps keeps as floats.
+
+    Raises UsageError where a value would not be the same.
+    """
+    for name in schema.names:
+        values, kind = table[name], arrow_type(schema[name].arrow_type)
+        if values.type == kind:
+            continue
+        try:
+            plain = values.cast(values.type.value_type) if pa.types.is_dictionary(values.type) else values
+            same = plain.cast(kind)
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+            raise UsageError(
+                f"table {schema.name!r}, column {name!r}: values must be of the model's type {kind}, however: "
+                f"{error}. Cast the column in the source."
+            ) from error
+        table = table.set_column(table.schema.get_field_index(name), name, same)
+    return table
 
 
 def complete_rows(

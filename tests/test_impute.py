@@ -93,3 +93,23 @@ def test_only_the_columns_asked_for_are_filled(model: TabDAR) -> None:
     assert filled["visits"].equals(table["visits"])
     with pytest.raises(UsageError, match="'scores'"):
         model.impute(table, columns=["scores"])
+
+
+def test_a_table_of_wider_types_is_filled_in_the_models_own(model: TabDAR) -> None:
+    """Whole numbers with gaps come as floats out of pandas, and enums as strings: values are the same."""
+    holey = holed()
+    at = {name: holey.schema.get_field_index(name) for name in ("rating", "visits", "level")}
+    loose = holey.set_column(at["rating"], "rating", holey["rating"].cast(pa.float64()))
+    loose = loose.set_column(at["visits"], "visits", holey["visits"].cast(pa.int64()))
+    loose = loose.set_column(at["level"], "level", holey["level"].cast(pa.string()))
+    filled = model.impute(loose, seed=1, engine="torch")
+    assert filled.equals(model.impute(holey, seed=1, engine="torch"))
+
+
+def test_a_value_that_the_models_type_cannot_hold_is_refused(model: TabDAR) -> None:
+    """2.5 visits are none of whole visits."""
+    holey = holed()
+    halves = pa.array([2.5] * len(holey))
+    broken = holey.set_column(holey.schema.get_field_index("visits"), "visits", halves)
+    with pytest.raises(UsageError, match=r"'visits'.*int16.*2\.5|'visits'.*truncated.*Cast"):
+        model.impute(broken, engine="torch")
