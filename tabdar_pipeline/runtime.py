@@ -14,10 +14,10 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from tabdar_pipeline import checkpoint
-from tabdar_pipeline.codec.table import Block, TableCodec
+from tabdar_pipeline.codec.table import Block, TableCodec, combined
 from tabdar_pipeline.conditions import Conditions
 from tabdar_pipeline.errors import ModelDirectoryError
-from tabdar_pipeline.imputation import Progress, Request, complete_rows, impute
+from tabdar_pipeline.imputation import Progress, Request, complete_rows, conformed, impute
 from tabdar_pipeline.sampling.complete import complete
 from tabdar_pipeline.sampling.draws import BLOCK_ROWS, Draws
 from tabdar_pipeline.sampling.engine import (
@@ -143,6 +143,15 @@ class Sampler:
     ) -> Iterator[pa.Table]:
         """The table with its missing cells filled, a copy a draw."""
         return impute(self.engine, self.codec, self.schema, table, request or Request(), progress)
+
+    def unseen(self, table: pa.Table) -> dict[str, int]:
+        """Cells, by column, of levels never seen or too rare to keep, and of numbers beyond those seen."""
+        table = conformed(table, self.schema)
+        cells = {
+            column.name: codec.unseen(combined(table, column).drop_null())
+            for codec, column in zip(self.codec.columns, self.schema.modelled, strict=True)
+        }
+        return {name: count for name, count in cells.items() if count}
 
 
 class OnnxSampler(Sampler):

@@ -5,10 +5,13 @@ import re
 import uuid
 
 import pyarrow as pa
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tabdar_pipeline.codec.identifier import IdentifierCodec
+from tabdar_pipeline.errors import UsageError
+from tabdar_pipeline.synthesizer import TabDAR
 
 KEYS = pa.array([f"C-{i:06d}" for i in range(500)])
 
@@ -43,6 +46,25 @@ def test_integers_count_on_beyond_the_real_ones() -> None:
     made = IdentifierCodec.fit(pa.array(range(100, 200)), unique=True).generate(0, 50, 0, pa.int64())
 
     assert made.to_pylist() == list(range(200, 250))
+
+
+def test_integers_turn_below_the_real_ones_where_their_type_ends() -> None:
+    """A TINYINT key of 0 to 99 has 28 numbers above and 128 below."""
+    codec = IdentifierCodec.fit(pa.array(range(100), pa.int8()), unique=True)
+    made = codec.generate(0, 156, 0, pa.int8()).to_pylist()
+
+    assert made == [*range(100, 128), *range(-1, -129, -1)]
+    assert codec.room(pa.int8()) == 156
+
+
+def test_more_keys_than_a_type_has_are_refused() -> None:
+    """By name, before any row is drawn."""
+    table = pa.table({"key_id": pa.array(range(100), pa.uint8()), "a": [0, 1] * 50})
+    model = TabDAR.fit(table, epochs=1)
+
+    assert len(set(model.sample(156, engine="torch")["key_id"]) | set(range(100))) == 256
+    with pytest.raises(UsageError, match=r"'key_id'.*UTINYINT has no room for 157 keys"):
+        model.sample(157, engine="torch")
 
 
 def test_uuids_are_uuids() -> None:

@@ -75,7 +75,7 @@ def test_new_rows_are_filled_without_fitting_again(root: Path) -> None:
         connection.execute("ALTER TABLE crm.customers ALTER age DROP NOT NULL")
         connection.execute(
             "INSERT INTO crm.customers BY NAME SELECT * REPLACE ('new-' || customer_id AS customer_id, "
-            "NULL AS age) FROM crm.customers LIMIT 5"
+            "NULL AS age, 99999 AS spend) FROM crm.customers LIMIT 5"
         )
     job = defs(root, impute={"draws": 2}, target="more.customers", reuse=TARGET)
     result = job.resolve_job_def("fill_more_customers").execute_in_process()
@@ -83,6 +83,7 @@ def test_new_rows_are_filled_without_fitting_again(root: Path) -> None:
     assert result.success
     assert table(root, "SELECT count(*), count(age), max(draw) FROM more.customers") == [(2410, 2410, 2)]
     assert releases(Warehouse(root / "demo.duckdb"), TARGET)[0].number == 1
+    assert releases(Warehouse(root / "demo.duckdb"), "more.customers")[0].manifest["unseen"]["spend"] >= 5
 
 
 def test_settings_that_make_no_sense_are_refused(tmp_path: Path) -> None:

@@ -55,6 +55,7 @@ class Filling:
 
     cells: dict[str, int]  # missing and filled, by column
     left: dict[str, int]  # missing still: not modelled, or not asked for
+    unseen: dict[str, int]  # cells of levels or beyond a range that the model never saw: kept as they are
     model: str  # fingerprint
     data_version: str
 
@@ -80,6 +81,7 @@ def fill(it: Filler, progress: Callable[[int, int], None]) -> Filling:
     record = Filling(
         {n: rows[n].null_count - filled[n].null_count for n in rows.column_names if rows[n].null_count},
         {n: filled[n].null_count for n in rows.column_names if filled[n].null_count},
+        it.sampler.unseen(rows),
         it.sampler.fingerprint,
         it.snapshot.data_version,
     )
@@ -121,6 +123,7 @@ def publish_filling(plan: FillPlan, warehouse: Warehouse) -> Release:
         "settings": {"request": asdict(plan.request)},
         "cells": record["cells"],
         "left": record["left"],
+        "unseen": record["unseen"],
         "tests": shelf.get(home, "tests")["tests"],
     }
     types = ({NUMBER.name: NUMBER.sql_type} if plan.request.draws > 1 else {}) | taken.sql_types

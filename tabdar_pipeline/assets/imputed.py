@@ -91,6 +91,7 @@ def _filled(plan: FillPlan, asset: dg.AssetSpec) -> dg.AssetsDefinition:
                 "dagster/uri": str(plan.table.home / filling.FILLED),
                 "cells_filled": record.cells,
                 "cells_left": record.left,
+                "cells_the_model_never_saw": record.unseen,
                 "model_fingerprint": record.model,
                 "missingness": metadata.picture(missingness_png(rows), "patterns of missing cells"),
                 "tests": dg.MetadataValue.md(

@@ -47,6 +47,10 @@ class CategoryCodec:
             codes[np.asarray(column.is_null().to_numpy(zero_copy_only=False))] = self.levels - 1
         return codes
 
+    def unseen(self, known: pa.Array) -> int:
+        """How many of these cells, none of them missing, have a level that is not in the vocabulary."""
+        return int((self.encode(known) < 0).sum())
+
     def decode(self, codes: Codes, kind: pa.DataType) -> pa.Array:
         """The column of these codes, in its own type."""
         plain = kind.value_type if pa.types.is_dictionary(kind) else kind

@@ -70,8 +70,7 @@ class IdentifierCodec:
         """Cells of rows start..start+rows-1, in the column's type."""
         numbers = range(start, start + rows)
         if self.style == "integer":
-            above = _largest(kind) - self.first + 1
-            cells: list[Any] = [self.first + i if i < above else self.last - (i - above) for i in numbers]
+            cells: list[Any] = [self._integer(i, kind) for i in numbers]
         elif self.style == "uuid":
             cells = [str(uuid.UUID(bytes=_digest(seed, i)[:16], version=4)) for i in numbers]
         elif self.style == "bytes":
@@ -93,6 +92,12 @@ class IdentifierCodec:
             return math.inf
         smallest = 0 if pa.types.is_unsigned_integer(kind) else -_largest(kind) - 1
         return _largest(kind) - self.first + 1 + self.last - smallest + 1
+
+    def _integer(self, i: int, kind: pa.DataType) -> int:
+        """Up from the largest real one, then down from the smallest; again from the start beyond all room."""
+        i %= max(int(self.room(kind)), 1)
+        above = _largest(kind) - self.first + 1
+        return self.first + i if i < above else self.last - (i - above)
 
     def _text(self, digest: bytes, ends: Any) -> str:
         rng = np.random.default_rng(int.from_bytes(digest[:8], "big"))

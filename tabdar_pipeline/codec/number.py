@@ -104,7 +104,15 @@ class NumberCodec:
         """The smallest and the largest tick."""
         dense = () if self.quantiles is None else (self.quantiles.values[0], self.quantiles.values[-1])
         ticks = np.r_[self.atoms, dense]
+        if not len(ticks):
+            return 0.0, 0.0
         return float(ticks.min()), float(ticks.max())
+
+    def unseen(self, known: pa.Array) -> int:
+        """How many of these cells, none of them missing, lie beyond the smallest and the largest seen."""
+        ticks, (low, high) = self.line.ticks(known), self.ends
+        finite = ticks[np.isfinite(ticks)]
+        return int(((finite < low) | (finite > high)).sum())
 
     def encode(self, column: pa.Array, rng: np.random.Generator | None) -> Cells:
         """Codes and residuals (N,); a NULL that fitting never saw has code -1: unknown."""
