@@ -117,12 +117,16 @@ def _release(plan: FillPlan, asset: dg.AssetSpec) -> dg.AssetsDefinition:
     def release(context: dg.AssetExecutionContext, warehouse: WarehouseResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
         table = plan.table
         published = filling.publish_filling(plan, warehouse.at(table.database))
+        retired = steps.retire_old(table, warehouse.at(table.database))
         schema = Contract.read(table.home / steps.CONTRACT).schema
         context.log.info(f"published {published.identifier} as {published.relation}")
         return dg.MaterializeResult(
             data_version=dg.DataVersion(published.rows_hash),
             metadata=metadata.release(table, published, schema, Names.of(table).source)
-            | {"flags_served_as": str(Relation.parse(published.target).beside("imputed"))},
+            | {
+                "flags_served_as": str(Relation.parse(published.target).beside("imputed")),
+                "retired": metadata.lines(retired),
+            },
         )
 
     return release

@@ -29,6 +29,7 @@ class Plan:
     policy: ReleasePolicy
     storage: Path  # run data of all tables
     folder: Path | None  # parquet copies of releases
+    keep: int | None = None  # releases whose rows are kept; all where None
 
     @property
     def home(self) -> Path:

@@ -22,7 +22,7 @@ from tabdar_pipeline.schemas.suite import SuiteResult, run_suite
 from tabdar_pipeline.synthesizer import FitSettings
 from tabdar_pipeline.warehouse.catalog import describe
 from tabdar_pipeline.warehouse.duckdb import Warehouse
-from tabdar_pipeline.warehouse.publish import Release, publish
+from tabdar_pipeline.warehouse.publish import Release, publish, retain
 from tabdar_pipeline.warehouse.snapshot import Snapshot, snapshot
 
 if TYPE_CHECKING:
@@ -207,6 +207,13 @@ def publish_release(plan: Plan, warehouse: Warehouse) -> Release:
         plan.folder,
         {name: text for name, text in comments.items() if name in taken.sql_types},
     )
+
+
+def retire_old(plan: Plan, warehouse: Warehouse) -> list[str]:
+    """Retire what the plan does not keep; the names of the releases whose rows went."""
+    if plan.keep is None:
+        return []
+    return [release.identifier for release in retain(warehouse, plan.target, plan.keep)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -289,12 +289,13 @@ def _release(plan: Plan, asset: dg.AssetSpec) -> dg.AssetsDefinition:
     @dg.multi_asset(name=op_name(asset), specs=[asset], pool="duckdb")
     def release(context: dg.AssetExecutionContext, warehouse: WarehouseResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
         published = steps.publish_release(plan, warehouse.at(plan.database))
+        retired = steps.retire_old(plan, warehouse.at(plan.database))
         schema = Contract.read(plan.home / steps.CONTRACT).schema
         context.log.info(f"published {published.identifier} as {published.relation}")
         return dg.MaterializeResult(
             data_version=dg.DataVersion(published.rows_hash),
             metadata=metadata.release(plan, published, schema, Names.of(plan).source)
-            | {"seed": plan.sample_seed},
+            | {"seed": plan.sample_seed, "retired": metadata.lines(retired)},
         )
 
     return release

@@ -31,8 +31,10 @@ def show_all(
         typer.echo(json.dumps({"releases": [_release_facts(it) for it in found]}))
         return
     for it in found:
+        retired = f", retired {it.retired:%Y-%m-%d %H:%M}" if it.retired else ""
         typer.echo(
-            f"{'*' if it.served else ' '} {it.identifier}  {it.created:%Y-%m-%d %H:%M}  {it.row_count:,} rows"
+            f"{'*' if it.served else ' '} {it.identifier}  {it.created:%Y-%m-%d %H:%M}  "
+            f"{it.row_count:,} rows{retired}"
         )
 
 
@@ -81,5 +83,45 @@ def serve(
     typer.echo(f"{rollback(Warehouse(warehouse), target, number).identifier} is served")
 
 
+@app.command("retire")
+def drop(
+    warehouse: Annotated[Path, typer.Argument(help="The .duckdb file.")],
+    target: Annotated[str, typer.Argument(help="schema.table of the release.")],
+    number: Annotated[int, typer.Argument(help="The release to retire; never the one served.")],
+) -> None:
+    """Drop a release's rows and copy; its record and manifest stay."""
+    from tabdar_pipeline.warehouse.duckdb import Warehouse
+    from tabdar_pipeline.warehouse.publish import retire
+
+    typer.echo(f"{retire(Warehouse(warehouse), target, number).identifier} is retired")
+
+
+@app.command("diff")
+def differ(
+    warehouse: Annotated[Path, typer.Argument(help="The .duckdb file.")],
+    target: Annotated[str, typer.Argument(help="schema.table of the release.")],
+    before: Annotated[int, typer.Argument(help="The earlier release.")],
+    after: Annotated[int, typer.Argument(help="The later release.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Say what changed from one release to another: columns, rows, settings, figures, drift by column."""
+    from tabdar_pipeline.warehouse.comparison import compare
+    from tabdar_pipeline.warehouse.duckdb import Warehouse
+
+    found = compare(Warehouse(warehouse), target, before, after)
+    if as_json:
+        facts = {"differences": [asdict(it) for it in found.differences], "drift": found.drift}
+        typer.echo(json.dumps(facts))
+        return
+    for it in found.differences:
+        typer.echo(f"{it.fact}: {it.before} -> {it.after}")
+    for name, percent in found.drift.items():
+        typer.echo(f"drift of {name}: {percent:.2f} %")
+
+
 def _release_facts(it: "Release") -> dict[str, Any]:
-    return asdict(it) | {"created": it.created.isoformat()}
+    return asdict(it) | {
+        "copy": str(it.copy) if it.copy else None,
+        "created": it.created.isoformat(),
+        "retired": it.retired.isoformat() if it.retired else None,
+    }

@@ -101,6 +101,13 @@ class Table(dg.Component, dg.Model, dg.Resolvable):
     folder: Annotated[
         str | None, Field(description="Where to copy each release as parquet, under a versioned path.")
     ] = None
+    keep: Annotated[
+        int | None,
+        Field(
+            ge=1,
+            description="How many releases keep their rows, the newest and the served; all if not given.",
+        ),
+    ] = None
     storage: Annotated[str, Field(description="Where run data are kept, from the project's root.")] = (
         ".tabdar"
     )
@@ -163,6 +170,7 @@ class Table(dg.Component, dg.Model, dg.Resolvable):
             policy=policy,
             storage=root / self.storage,
             folder=root / self.folder if self.folder else None,
+            keep=self.keep,
         )
 
     def get_asset_spec(self, plan: Any, step: str, spec: dg.AssetSpec) -> dg.AssetSpec:

@@ -2,7 +2,7 @@
 
     <schema>.<table>__r0001    the rows of a release, in the types of the source
     <schema>.<table>           a view of the release that is served
-    tabdar.releases            one row a release, with its manifest
+    tabdar.releases            one row a release, with its manifest; retention.py retires the old
 
 The number is taken inside the transaction, so a crash at any instant leaves the previous release
 served and nothing else. Where a folder is named, copies.py says what is written there and when.
@@ -33,10 +33,22 @@ from tabdar_pipeline.warehouse.releases import (
     rollback,
     text_hash,
 )
+from tabdar_pipeline.warehouse.retention import retain, retire
 from tabdar_pipeline.warehouse.tables import create, fill, refuse_unknown_types
 from tabdar_pipeline.warehouse.verification import Verification, verify
 
-__all__ = ["Companion", "Release", "Verification", "find", "publish", "releases", "rollback", "verify"]
+__all__ = [
+    "Companion",
+    "Release",
+    "Verification",
+    "find",
+    "publish",
+    "releases",
+    "retain",
+    "retire",
+    "rollback",
+    "verify",
+]
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,11 +18,13 @@ CREATE TABLE IF NOT EXISTS tabdar.releases (
     target VARCHAR NOT NULL, number INTEGER NOT NULL, relation VARCHAR NOT NULL,
     created TIMESTAMP NOT NULL, row_count BIGINT NOT NULL, rows_hash VARCHAR NOT NULL,
     served BOOLEAN NOT NULL, manifest VARCHAR NOT NULL, manifest_hash VARCHAR NOT NULL,
-    copy VARCHAR, PRIMARY KEY (target, number)
+    copy VARCHAR, retired TIMESTAMP, PRIMARY KEY (target, number)
 );
 """
 _COMMENT = "COMMENT ON TABLE tabdar.releases IS 'Releases of synthetic tables, by tabdar_pipeline; times UTC'"
-_COLUMNS = "target, number, relation, created, row_count, rows_hash, served, manifest, manifest_hash, copy"
+_COLUMNS = (
+    "target, number, relation, created, row_count, rows_hash, served, manifest, manifest_hash, copy, retired"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,7 @@ class Release:
     manifest: dict[str, Any]
     manifest_hash: str  # SHA-256 of the manifest's text in tabdar.releases
     copy: Path | None  # the parquet file in the folder that was named
+    retired: datetime | None = None  # UTC; when its rows were dropped
 
     @property
     def identifier(self) -> str:
@@ -62,6 +65,7 @@ def rollback(warehouse: Warehouse, target: str, number: int) -> Release:
 
     def serve_again(connection: Connection) -> Release:
         release = one_of(recorded(connection, target), target, number)
+        refuse_retired(release)
         serve(connection, release)
         return one_of(recorded(connection, target), target, number)
 
@@ -92,13 +96,22 @@ def one_of(found: list[Release], target: str, number: int | None) -> Release:
     )
 
 
+def refuse_retired(release: Release) -> None:
+    """Raise SourceError where the release's rows are gone."""
+    if release.retired:
+        raise SourceError(
+            f"release {release.identifier!r} must have its rows, however it was retired "
+            f"{release.retired:%Y-%m-%d %H:%M} UTC. Choose another: tabdar release list."
+        )
+
+
 def record(connection: Connection, release: Release, manifest: str) -> None:
     """Add the release, and let its target serve it; the table of records is made where it is missing."""
     if not _is_there(connection):
         connection.execute(_TABLE)
         connection.execute(_COMMENT)
     connection.execute(
-        f"INSERT INTO tabdar.releases ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, false, ?, ?, ?)",
+        f"INSERT INTO tabdar.releases ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, false, ?, ?, ?, NULL)",
         [
             release.target,
             release.number,
@@ -165,7 +178,7 @@ def _is_there(connection: Connection) -> bool:
 
 
 def _release(row: tuple[Any, ...]) -> Release:
-    target, number, relation, created, rows, rows_sha, served, manifest, manifest_sha, copy = row
+    target, number, relation, created, rows, rows_sha, served, manifest, manifest_sha, copy, retired = row
     return Release(
         target,
         number,
@@ -177,4 +190,5 @@ def _release(row: tuple[Any, ...]) -> Release:
         json.loads(manifest),
         manifest_sha,
         None if copy is None else Path(copy),
+        None if retired is None else retired.replace(tzinfo=UTC),
     )

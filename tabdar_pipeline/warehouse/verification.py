@@ -8,7 +8,7 @@ from tabdar_pipeline.warehouse.digest import rows_hash
 from tabdar_pipeline.warehouse.duckdb import Connection, Warehouse, fact, in_memory
 from tabdar_pipeline.warehouse.files import parquet_rows
 from tabdar_pipeline.warehouse.names import Relation
-from tabdar_pipeline.warehouse.releases import Release, one_of, recorded, text_hash
+from tabdar_pipeline.warehouse.releases import Release, one_of, recorded, refuse_retired, text_hash
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +27,7 @@ def verify(warehouse: Warehouse, target: str, number: int | None = None) -> Veri
     """Compare a release's table, manifest and copy with what was recorded when it was published."""
     with warehouse.connect(read_only=True) as connection:
         release = one_of(recorded(connection, target), target, number)
+        refuse_retired(release)
         problems = [_table_problem(connection, release), _manifest_problem(connection, release)]
     problems.append(_copy_problem(release))
     return Verification(release, tuple(problem for problem in problems if problem))

@@ -1,0 +1,77 @@
+"""Retiring releases: the rows go, the record and its manifest stay; never the release that is served."""
+
+import shutil
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from tabdar_pipeline.errors import SourceError, UsageError
+from tabdar_pipeline.warehouse.duckdb import Connection, Warehouse, storage_error
+from tabdar_pipeline.warehouse.names import Relation
+from tabdar_pipeline.warehouse.releases import Release, one_of, recorded
+
+
+def retire(warehouse: Warehouse, target: str, number: int) -> Release:
+    """Drop one release's rows, in one transaction, and then its copy; raises SourceError where it is served."""
+
+    def drop(connection: Connection) -> Release:
+        release = one_of(recorded(connection, target), target, number)
+        if release.served:
+            raise SourceError(
+                f"release {release.identifier!r} must not be served to be retired, however it is. "
+                "Serve another first: tabdar release rollback."
+            )
+        _drop(connection, release)
+        return one_of(recorded(connection, target), target, number)
+
+    retired = warehouse.transact(drop)
+    _remove_copies([retired])
+    return retired
+
+
+def retain(warehouse: Warehouse, target: str, keep: int) -> list[Release]:
+    """Retire all but the newest `keep` releases and the one that is served; which were retired.
+
+    A copy that an earlier retirement was cut off from removing goes, too.
+    """
+    if keep < 1:
+        raise UsageError(f"releases to keep must be 1 or more, however: {keep}. Correct it.")
+
+    def drop(connection: Connection) -> list[Release]:
+        kept = [release for release in recorded(connection, target) if not release.retired]
+        surplus = [release for release in kept[keep:] if not release.served]
+        for release in surplus:
+            _drop(connection, release)
+        return surplus
+
+    surplus = warehouse.transact(drop)
+    with warehouse.connect(read_only=True) as connection:
+        _remove_copies([release for release in recorded(connection, target) if release.retired])
+    return surplus
+
+
+def _drop(connection: Connection, release: Release) -> None:
+    """Drop its table and companions, and record when; dropped already, it stays as it is."""
+    if release.retired:
+        return
+    table = Relation.parse(release.relation)
+    for name in release.manifest.get("companions", ()):
+        connection.execute(f"DROP TABLE IF EXISTS {table.beside(name).sql}")
+    connection.execute(f"DROP TABLE IF EXISTS {table.sql}")
+    connection.execute(
+        "UPDATE tabdar.releases SET retired = ? WHERE target = ? AND number = ?",
+        [datetime.now(UTC).replace(tzinfo=None), release.target, release.number],
+    )
+
+
+def _remove_copies(retired: Sequence[Release]) -> None:
+    """Rename each copy out of sight, then remove it: no reader sees half of one."""
+    for release in retired:
+        if release.copy is None or not release.copy.parent.exists():
+            continue
+        folder = release.copy.parent
+        hidden = folder.with_name(f".retired-{folder.name}")
+        try:
+            folder.rename(hidden)
+            shutil.rmtree(hidden)
+        except OSError as error:
+            raise storage_error(folder, error) from error
