@@ -86,6 +86,18 @@ def test_new_rows_are_filled_without_fitting_again(root: Path) -> None:
     assert releases(Warehouse(root / "demo.duckdb"), "more.customers")[0].manifest["unseen"]["spend"] >= 5
 
 
+def test_the_releases_to_keep_are_kept(root: Path) -> None:
+    """The next one retires the one before, whose record stays."""
+    job = defs(root, target="kept.customers", reuse=TARGET, keep=1).resolve_job_def("fill_kept_customers")
+    assert all(job.execute_in_process().success for _ in range(2))
+
+    newest, oldest = releases(Warehouse(root / "demo.duckdb"), "kept.customers")
+    assert (newest.served, newest.retired, oldest.served) == (True, None, False)
+    assert oldest.retired is not None
+    tables = "SELECT count(*) FROM information_schema.tables WHERE table_schema = 'kept'"
+    assert table(root, tables) == [(4,)]  # rows and flags, and the views that serve them
+
+
 def test_settings_that_make_no_sense_are_refused(tmp_path: Path) -> None:
     """When the definitions load."""
     for attributes in (

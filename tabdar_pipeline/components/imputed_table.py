@@ -84,4 +84,4 @@ class ImputedTable(Table):
         asset_specs = self._specs(plan, fill_specs(plan, self.reuse))
         fill = self._job("fill", plan.table, [asset_specs[s] for s in ("snapshot", "filled", "release")])
         refresh = self._job("refresh", plan.table, asset_specs.values())
-        return self._definitions(self.execute(plan, asset_specs), [fill, refresh])
+        return self._definitions(plan.table, self.execute(plan, asset_specs), [fill, refresh])

@@ -103,4 +103,4 @@ class SyntheticTable(Table):
         plan = self.plan(Path(context.project_root))
         asset_specs = self._specs(plan, specs(plan))
         job = self._job("refresh", plan, asset_specs.values())
-        return self._definitions(self.execute(plan, asset_specs), [job])
+        return self._definitions(plan, self.execute(plan, asset_specs), [job])

@@ -15,6 +15,7 @@ from tabdar_pipeline.release.policy import ReleasePolicy
 from tabdar_pipeline.synthesizer import FitSettings
 from tabdar_pipeline.warehouse.names import Relation
 from tabdar_pipeline.warehouse.snapshot import Selection
+from tabdar_pipeline.warehouse.watermark import mark
 
 SECONDS = 120.0
 WAREHOUSE, COMPUTE = WarehouseResource(), ComputeResource()  # the same for all tables of a project
@@ -71,6 +72,23 @@ class Train(dg.Model, dg.Resolvable):
         return self
 
 
+class Watch(dg.Model, dg.Resolvable):
+    """How a change of the source is seen."""
+
+    by: Annotated[
+        Literal["checksum", "rows", "watermark"],
+        Field(description="The content of all rows, their number, or the largest value of a column."),
+    ] = "checksum"
+    column: Annotated[str | None, Field(description="The column of a watermark, such as updated_at.")] = None
+    every: Annotated[int, Field(ge=10, le=86_400, description="Seconds between two looks.")] = 300
+
+    @model_validator(mode="after")
+    def _a_watermark_has_a_column(self) -> "Watch":
+        if (self.by == "watermark") != (self.column is not None):
+            raise ValueError("watch: give a column for a watermark, and for nothing else")
+        return self
+
+
 class TableScaffolder(dg.Scaffolder[Any]):
     """`dg scaffold defs` writes a table to fill in."""
 
@@ -98,6 +116,9 @@ class Table(dg.Component, dg.Model, dg.Resolvable):
     ] = None
     schedule: Annotated[str | None, Field(description="When to refresh, as a cron expression.")] = None
     timezone: Annotated[str, Field(description="Time zone of the schedule.")] = "UTC"
+    watch: Annotated[
+        Watch | None, Field(description="Refresh when the source changes, as a sensor sees it.")
+    ] = None
     folder: Annotated[
         str | None, Field(description="Where to copy each release as parquet, under a versioned path.")
     ] = None
@@ -191,8 +212,27 @@ class Table(dg.Component, dg.Model, dg.Resolvable):
             tags={"tabdar/target": plan.target},
         )
 
-    def _definitions(self, assets: Sequence[Any], jobs: Sequence[Any]) -> dg.Definitions:
-        """All of the table's definitions; the first job is the one that is scheduled."""
+    def _sensor(self, plan: Plan, job: Any, watch: Watch) -> dg.SensorDefinition:
+        """Request the job when the source's mark is another than at the last look that started one."""
+        warehouse = WAREHOUSE.at(plan.database)
+
+        @dg.sensor(
+            name=f"changes_of_{Names.of(plan).group}",
+            job=job,
+            minimum_interval_seconds=watch.every,
+            description=f"Refresh {plan.target} when {plan.table} changes.",
+        )
+        def changes(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+            now = mark(warehouse, plan.table, plan.selection, watch.by, watch.column)
+            if now == context.cursor:
+                return dg.SkipReason(f"Nothing new in {plan.table}: its {watch.by} is {now} as before.")
+            context.update_cursor(now)
+            return dg.RunRequest(tags={"tabdar/mark": now[:63]})
+
+        return changes
+
+    def _definitions(self, plan: Plan, assets: Sequence[Any], jobs: Sequence[Any]) -> dg.Definitions:
+        """All of the table's definitions; the first job is the one that is scheduled and requested."""
         schedules = (
             [
                 dg.ScheduleDefinition(
@@ -206,5 +246,6 @@ class Table(dg.Component, dg.Model, dg.Resolvable):
             assets=assets,
             jobs=jobs,
             schedules=schedules,
+            sensors=[self._sensor(plan, jobs[0], self.watch)] if self.watch else [],
             resources={"warehouse": WAREHOUSE, "compute": COMPUTE} if self.resources == "bring" else {},
         )
