@@ -34,7 +34,7 @@ demo: .venv/base
 	@$(BIN)/tabdar demo
 
 test: .venv/dev
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 check: .venv/dev
 	$(BIN)/ruff format --check .

@@ -4,7 +4,7 @@ model.json            sizes, settings, seed, history, versions, format
 schema.json           the table's columns
 codec.json            columns to numbers and back
 weights.safetensors   the network
-backbone.onnx, denoiser.onnx   once exported
+backbone.onnx, query.onnx, denoiser.onnx   once exported
 manifest.json         SHA-256 of each of them
 """
 

@@ -5,6 +5,7 @@ import os
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from itertools import islice
 from pathlib import Path
 from typing import Any, Self
@@ -26,16 +27,17 @@ from tabdar_pipeline.sampling.engine import (
     Condition,
     Engine,
     Floats,
-    Reveal,
-    step_inputs,
+    Visibility,
+    asked,
+    revealed,
 )
-from tabdar_pipeline.sampling.memory import Flags, Memory, hidden
+from tabdar_pipeline.sampling.memory import Flags, Memory, Shelf
 from tabdar_pipeline.sampling.resampled import SPARE, resampled
 from tabdar_pipeline.schemas.table import TableSchema
 from tabdar_pipeline.schemas.types import arrow_type
 
 FREE = Conditions()
-BACKBONE, DENOISER = "backbone.onnx", "denoiser.onnx"
+BACKBONE, QUERY, DENOISER = GRAPHS = "backbone.onnx", "query.onnx", "denoiser.onnx"
 
 
 class OnnxEngine:
@@ -47,29 +49,47 @@ class OnnxEngine:
         *,
         offsets: NDArray[np.int64],
         continuous: NDArray[np.bool_],
-        reveal: Reveal,
+        reveal: Visibility,
         device: str = "auto",
         threads: int | None = None,
     ) -> None:
         self.offsets, self.continuous, self.reveal = offsets, continuous, reveal
         self.workers = threads or cpus()
         self.backbone = _session(folder / BACKBONE, device)
+        self.query = _session(folder / QUERY, device)
         self.denoiser = _session(folder / DENOISER, device)
         shapes = {i.name: i.shape for i in self.backbone.get_inputs()}
-        self.past = [name for name in shapes if name.startswith("past_") and name != "past_hidden"]
+        self.encoded = sum(name.startswith("past_") for name in shapes) - 1
+        self.arrays = len(self.backbone.get_outputs())
+        self.together = shapes["columns"] != [1]  # whether columns are revealed several at once
         self.heads, self.width = int(shapes["past_0"][1]), int(shapes["past_0"][3])
+        self.shelf = Shelf(self._memory, BLOCK_ROWS)
 
-    def start(self, rows: int) -> Memory:
+    def memory(self, rows: int) -> AbstractContextManager[Memory]:
         """Nothing revealed."""
-        return Memory(len(self.past) // 2, rows, self.heads, self.width)
+        return self.shelf.lend(rows)
 
-    def step(self, memory: Memory, columns: Codes, shown: Flags, cells: Cells, target: int) -> Condition:
-        """Reveal these columns in the rows that show them, then ask for the target column."""
-        names = ("columns", "codes", "values", "later", "hidden", "target", "levels")
-        inputs = step_inputs(columns, shown, cells, target, self.offsets, self.reveal)
-        feed = dict(zip(names, inputs, strict=True), past_hidden=hidden(memory.shown))
-        feed |= dict(zip(self.past, memory.arrays, strict=True))
-        return Condition(*self.backbone.run(["z", "logits", "fresh"], feed))
+    def _memory(self, rows: int) -> Memory:
+        return Memory(self.arrays // 2, rows, self.heads, self.width)
+
+    def remember(self, memory: Memory, columns: Codes, shown: Flags, cells: Cells) -> None:
+        """Reveal these columns in the rows that show them."""
+        if len(columns) > 1 and not self.together:
+            for c in range(len(columns)):
+                self.remember(memory, columns[c : c + 1], shown[:, c : c + 1], cells)
+            return
+        names = ("columns", "codes", "values", "earlier", "shown", "past_shown")
+        inputs = revealed(columns, shown, cells, memory, self.reveal)
+        feed = dict(zip(names, inputs, strict=True))
+        feed |= {f"past_{i}": memory.arrays[i] for i in range(self.encoded)}
+        memory.add(self.backbone.run(None, feed), shown)
+
+    def ask(self, memory: Memory, target: int) -> Condition:
+        """What is known of the target column."""
+        inputs = asked(target, memory, self.offsets)
+        feed = dict(zip(("target", "levels", "past_shown"), inputs, strict=True))
+        feed |= {f"past_{i}": array for i, array in enumerate(memory.arrays[self.encoded :])}
+        return Condition(*self.query.run(["z", "logits"], feed))
 
     def residuals(self, z: Floats, flat: Codes, noise: Floats) -> Floats:
         """Draw residuals (M,)."""
@@ -99,7 +119,9 @@ def _session(path: Path, device: str) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1  # blocks run side by side instead: no barriers between them
     options.log_severity_level = 3
-    return onnxruntime.InferenceSession(path, options, providers=_providers(device))
+    # Its fused residual and layer norm runs row by row, four times slower than the two alone.
+    slow = ["SkipLayerNormFusion"]
+    return onnxruntime.InferenceSession(path, options, providers=_providers(device), disabled_optimizers=slow)
 
 
 def _providers(device: str) -> Sequence[str]:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from tabdar_pipeline.model.onnx import ExportRecord
     from tabdar_pipeline.model.tabdar import TabDAR as Network
     from tabdar_pipeline.model.training import EpochRecord, Learner
-    from tabdar_pipeline.sampling.engine import Engine, Reveal
+    from tabdar_pipeline.sampling.engine import Engine, Visibility
 
 Preset = Literal["auto", "small", "medium", "large"]
 _SIZES = {
@@ -39,7 +39,7 @@ _SIZES = {
 _LEARNING_RATES = {"small": 5e-3, "medium": 4e-3, "large": 2e-3}
 _EPOCH_STEPS = 75  # where the device likes so small a batch
 DEFAULT_SECONDS = 120.0
-REVEAL: "Reveal" = "cached"  # who sees whom: the default is what the judge prefers
+REVEAL: "Visibility" = "cached"  # who sees whom: the default is what the judge prefers
 KEEP_EVERY_S = 60.0
 SOLVER_STEPS = 4
 
@@ -252,11 +252,11 @@ class TabDAR:
         return pa.concat_tables(imputation.numbered(copy, k, draws) for k, copy in enumerate(copies))
 
     def export(self, folder: Path | None = None) -> "ExportRecord":
-        """Write backbone.onnx and denoiser.onnx into a saved model's folder; raises ParityError."""
+        """Write backbone.onnx, query.onnx and denoiser.onnx into a saved model's folder; raises ParityError."""
         from tabdar_pipeline.model import onnx
 
         home = folder or self._saved()
-        record = onnx.export(self.network, home, solver_steps=SOLVER_STEPS)
+        record = onnx.export(self.network, home, solver_steps=SOLVER_STEPS, together=self._reveal != "cached")
         checkpoint.seal(home)
         return record
 
@@ -279,8 +279,7 @@ class TabDAR:
             save_file({k: v.contiguous() for k, v in self.network.state_dict().items()}, weights)
             files = {checkpoint.WEIGHTS: weights}
             if self._folder is not None:
-                graphs = (runtime.BACKBONE, runtime.DENOISER)
-                files |= {n: self._folder / n for n in graphs if (self._folder / n).is_file()}
+                files |= {n: self._folder / n for n in runtime.GRAPHS if (self._folder / n).is_file()}
             checkpoint.write(folder, records, files)
         self._folder = folder
 
@@ -316,7 +315,7 @@ class TabDAR:
 
             return TorchEngine(self.network, steps=SOLVER_STEPS, reveal=self._reveal)
         folder = self._saved()
-        if not (folder / runtime.BACKBONE).is_file():
+        if not all((folder / graph).is_file() for graph in runtime.GRAPHS):
             self.export()
         return runtime.OnnxEngine(
             folder,

@@ -201,12 +201,12 @@ def test_export_states_the_parity(model, monkeypatch):
     from tabdar_pipeline.model.onnx import ExportRecord
     from tabdar_pipeline.synthesizer import TabDAR
 
-    record = ExportRecord(model / "backbone.onnx", model / "denoiser.onnx", 1e-6, 18, 1_000_000)
+    record = ExportRecord(model, ("backbone.onnx",), 1e-6, 18, 1_000_000)
     monkeypatch.setattr(TabDAR, "export", lambda self: record)
     result = CliRunner().invoke(cli.app, ["export", str(model), "--json"])
     facts = json.loads(result.stdout)
     assert facts["parity"] == 1e-6
-    assert facts["backbone"] == str(record.backbone)
+    assert facts["folder"] == str(model)
 
 
 def test_a_contract_is_proposed_and_kept(folder, tmp_path):

@@ -3,6 +3,7 @@
 import datetime as dt
 import json
 import math
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -159,16 +160,17 @@ class GaussEngine:
     reveal = "cached"
     workers = 1
 
-    def start(self, rows: int) -> Memory:
-        return Memory(1, rows, 1, 2)
+    def memory(self, rows: int) -> AbstractContextManager[Memory]:
+        return nullcontext(Memory(1, rows, 1, 2))
 
-    def step(
-        self, memory: Memory, columns: np.ndarray, shown: np.ndarray, cells: Cells, target: int
-    ) -> Condition:
-        rows = len(cells.codes)
-        z = (cells.values[:, :1] if target else np.zeros((rows, 1))).astype(np.float32)
-        fresh = np.zeros((2, rows, 1, len(columns), 2), np.float32)
-        return Condition(z, np.zeros((rows, 1), np.float32), fresh)
+    def remember(self, memory: Memory, columns: np.ndarray, shown: np.ndarray, cells: Cells) -> None:
+        values = np.zeros((2, len(shown), 1, 1, 2), np.float32)
+        values[:, :, 0, 0, 0] = cells.values[:, columns[0]]
+        memory.add(values, shown)
+
+    def ask(self, memory: Memory, target: int) -> Condition:
+        z = memory.arrays[0][:, 0, :1, 0]  # the first column's residual, or nothing yet
+        return Condition(z, np.zeros((len(z), 1), np.float32))
 
     def residuals(self, z: np.ndarray, flat: np.ndarray, noise: np.ndarray) -> np.ndarray:
         return (z[:, 0] + 0.5 * noise).astype(np.float32)

@@ -1,6 +1,7 @@
 """The any-order loop, without any model: what it draws, what it leaves alone."""
 
 import math
+from contextlib import AbstractContextManager, nullcontext
 
 import numpy as np
 from hypothesis import given, settings
@@ -11,7 +12,7 @@ from tabdar_pipeline.sampling.draws import Draws
 from tabdar_pipeline.sampling.engine import Cells, Condition
 from tabdar_pipeline.sampling.heun import heun
 from tabdar_pipeline.sampling.limits import Limit
-from tabdar_pipeline.sampling.memory import Memory
+from tabdar_pipeline.sampling.memory import Memory, Shelf
 from tabdar_pipeline.sampling.schedule import angles
 
 NONE = np.zeros((500, 3), bool)
@@ -26,23 +27,23 @@ class FakeEngine:
     workers = 1
 
     def __init__(self) -> None:
-        self.asked: list[tuple[list[int], int]] = []
+        self.revealed: list[list[int]] = []
+        self.asked: list[tuple[list[list[int]], int]] = []  # what was revealed before, and what is asked
 
-    def start(self, rows: int) -> Memory:
-        return Memory(1, rows, 1, 2)
+    def memory(self, rows: int) -> AbstractContextManager[Memory]:
+        return nullcontext(Memory(1, rows, 1, 2))
 
-    def step(
-        self, memory: Memory, columns: np.ndarray, shown: np.ndarray, cells: Cells, target: int
-    ) -> Condition:
+    def remember(self, memory: Memory, columns: np.ndarray, shown: np.ndarray, cells: Cells) -> None:
         assert shown.shape == (len(cells.codes), len(columns))
-        self.asked.append((columns.tolist(), target))
-        rows, k = len(cells.codes), int(np.diff(self.offsets)[target])
-        fresh = np.zeros((2, rows, 1, len(columns), 2), np.float32)
-        return Condition(
-            np.zeros((rows, 4), np.float32),
-            np.tile(np.log(np.arange(1, k + 1, dtype=np.float32)), (rows, 1)),
-            fresh,
-        )
+        self.revealed.append(columns.tolist())
+        memory.add(np.zeros((2, len(shown), 1, len(columns), 2), np.float32), shown)
+
+    def ask(self, memory: Memory, target: int) -> Condition:
+        self.asked.append((self.revealed, target))
+        self.revealed = []
+        rows, k = len(memory.shown), int(np.diff(self.offsets)[target])
+        logits = np.log(np.arange(1, k + 1, dtype=np.float32))
+        return Condition(np.zeros((rows, 4), np.float32), np.tile(logits, (rows, 1)))
 
     def residuals(self, z: np.ndarray, flat: np.ndarray, noise: np.ndarray) -> np.ndarray:
         return noise
@@ -54,7 +55,7 @@ def test_each_column_is_revealed_once_in_the_order_of_the_draws() -> None:
     complete(engine, Cells.empty(10, 3), NONE[:10], ~NONE[:10], draws)
     a, b, c = draws.order
 
-    assert engine.asked == [([], a), ([a], b), ([b], c)]
+    assert engine.asked == [([], a), ([[a]], b), ([[b]], c)]
 
 
 @settings(max_examples=30)
@@ -76,7 +77,7 @@ def test_marginals_ask_each_column_and_reveal_what_is_visible_once() -> None:
     visible = NONE[:10] | np.array([True, False, False])
     found = dict(marginals(engine, Cells.empty(10, 3), visible, ~visible, (2, 0, 1)))
 
-    assert engine.asked == [([0], 2), ([], 1)]
+    assert engine.asked == [([[0]], 2), ([], 1)]
     assert {c: logits.shape for c, logits in found.items()} == {2: (10, 2), 1: (10, 1)}
 
 
@@ -127,6 +128,19 @@ def test_the_solver_is_exact_where_the_data_are_normal() -> None:
         return (best - math.cos(theta) * x) / math.sin(theta)
 
     np.testing.assert_allclose(heun(network, noise, angles(60)), mean + std * noise, atol=0.02)
+
+
+def test_a_memory_that_is_lent_again_is_as_good_as_new() -> None:
+    """Nothing of the block before counts, whatever it grew to; other sizes are made for the occasion."""
+    shelf = Shelf(lambda rows: Memory(1, rows, 1, 3), rows=2)
+    with shelf.lend(2) as first:
+        first.add(np.ones((2, 2, 1, 40, 3), np.float32), np.ones((2, 40), bool))
+    with shelf.lend(2) as again, shelf.lend(2) as beside, shelf.lend(1) as other:
+        assert again is first
+        assert beside is not first
+        assert again.filled == 0 and not again.shown.any()
+        assert again.arrays[0].shape == beside.arrays[0].shape
+        assert len(other.shown) == 1
 
 
 def test_memory_grows_without_forgetting() -> None:

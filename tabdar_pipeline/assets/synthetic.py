@@ -211,9 +211,8 @@ def onnx_asset(plan: Plan, asset: dg.AssetSpec) -> dg.AssetsDefinition:
                 "max_abs_difference": record.parity,
                 "opset": record.opset,
                 "bytes": record.bytes,
-                "backbone": dg.MetadataValue.path(record.backbone),
-                "denoiser": dg.MetadataValue.path(record.denoiser),
-            },
+            }
+            | {graph: dg.MetadataValue.path(record.folder / graph) for graph in record.graphs},
             check_results=[passed],
         )
 

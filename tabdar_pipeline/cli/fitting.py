@@ -99,14 +99,14 @@ def export(
     model_dir: Annotated[Path, typer.Argument(help="A model that `tabdar fit` wrote.")],
     as_json: JsonOption = False,
 ) -> None:
-    """Write backbone.onnx and denoiser.onnx, checked against torch."""
+    """Write backbone.onnx, query.onnx and denoiser.onnx, checked against torch."""
     from tabdar_pipeline.synthesizer import TabDAR
 
     record = TabDAR.load(model_dir).export()
     facts = {k: str(v) if isinstance(v, Path) else v for k, v in asdict(record).items()}
     say(
         facts,
-        f"{record.backbone.parent}: within {record.parity:.1g} of torch, {record.bytes / 1e6:.1f} MB",
+        f"{record.folder}: within {record.parity:.1g} of torch, {record.bytes / 1e6:.1f} MB",
         as_json=as_json,
     )
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from tabdar_pipeline.errors import UsageError
-from tabdar_pipeline.sampling.engine import Reveal
+from tabdar_pipeline.sampling.engine import Visibility
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,5 +41,5 @@ class TrainConfig:
     noise_std: float = 1.4
     ema_steps: float = 0.05  # horizon of the weight average, as a share of the steps so far
     gradient_norm: float = 1.0
-    reveal: Reveal = "cached"
+    reveal: Visibility = "cached"
     validation_share: float = 0.05

@@ -1,8 +1,8 @@
-"""One step of the any-order loop as a pure function: what is exported, and what torch runs.
+"""The any-order loop's two steps as pure functions: what is exported, and what torch runs.
 
-What was revealed before is kept as keys and values, in arrays that are never copied: the caller
-writes the new ones into their places. B rows, N columns revealed now, T places for those revealed
-before, L blocks, H heads, E width, K codes of the target.
+Columns are revealed (their keys and values are kept, in arrays that are never copied), and a column is
+asked for. B rows, N columns revealed now, T places for those revealed before, L blocks, H heads, E width,
+D = E / H, K codes of the column that is asked for.
 """
 
 import math
@@ -12,7 +12,7 @@ from typing import NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
-from tabdar_pipeline.model.backbone import Attention
+from tabdar_pipeline.model.backbone import Attention, Backbone
 from tabdar_pipeline.model.tabdar import TabDAR
 from tabdar_pipeline.sampling.heun import heun
 from tabdar_pipeline.sampling.schedule import angles
@@ -20,146 +20,161 @@ from tabdar_pipeline.sampling.schedule import angles
 MOST = 80.0  # of a score above the register's; its exponential is still a float
 
 
-class Past(NamedTuple):
-    """What one block remembers of the rows: places that a row does not show are hidden."""
-
-    keys: Tensor  # (B, H, T, D)
-    values: Tensor  # (B, H, T, D)
-    hidden: Tensor  # (B, 1, 1, T) 0 or a large negative number
-
-
-class Fresh(NamedTuple):
-    """Keys and values of the columns revealed now."""
+class Seen(NamedTuple):
+    """Keys and values of columns, and who sees them: 1, or 0 for what does not count."""
 
     keys: Tensor  # (B, H, N, D)
     values: Tensor  # (B, H, N, D)
+    shown: Tensor  # (B, 1, 1 or N, N)
 
 
 class Answer(NamedTuple):
-    """The target's condition and logits, and the keys and values of the columns revealed now."""
+    """The condition of the column that was asked for, and its logits."""
 
     z: Tensor  # (B, E)
     logits: Tensor  # (B, K)
-    fresh: Tensor  # (2 L, B, H, N, D) keys and values of block 0, of block 1, ...
 
 
 class Recall(nn.Module):
-    """A trained attention for rows that grow: it looks at the register, at the past, and at what is fresh.
+    """A trained attention for rows that grow: it looks at the register, and at what was revealed.
 
-    The same function as `Attention`, in fewer and cheaper operations: one product for queries, keys and
-    values; scores count from the register's, which every row sees, so that no maximum is sought.
+    The same function as `Attention`, in fewer and cheaper operations. Every row sees the register: keys
+    and values are kept as differences from its own, so that it weighs exp(0) and adds only to the bias
+    of what comes out; and no maximum need be sought for a stable softmax.
     """
 
-    key: Tensor
-    value: Tensor
     __call__: Callable[..., Tensor]
 
     def __init__(self, attention: Attention, register: Tensor) -> None:
         """Register (1, 1, 2 E): its keys and values."""
         super().__init__()
         self.heads, width = attention.heads, attention.query.in_features
-        self.project = nn.Linear(width, 3 * width, device=register.device)
-        self.out = attention.out
+        key, value = register[0, 0].chunk(2)
         scale = (width // self.heads) ** -0.5
-        with torch.no_grad():
-            self.project.weight.copy_(torch.cat([scale * attention.query.weight, attention.memory.weight]))
-            self.project.bias.copy_(torch.cat([scale * attention.query.bias, attention.memory.bias]))
-        key, value = (attention.split(part) for part in register.chunk(2, -1))
-        self.register_buffer("key", key, persistent=False)  # (1, H, 1, D)
-        self.register_buffer("value", value, persistent=False)
+        keys, values = attention.memory.weight.chunk(2)
+        key_bias, value_bias = attention.memory.bias.chunk(2)
+        bias = attention.out.bias + attention.out.weight @ value
+        self.query = _linear(scale * attention.query.weight, scale * attention.query.bias)
+        self.key, self.value = _linear(keys, key_bias - key), _linear(values, value_bias - value)
+        self.out = _linear(attention.out.weight, bias)
 
-    def tokens(self, x: Tensor) -> tuple[Tensor, Fresh]:
-        """Queries, keys and values of tokens (B, N, E)."""
-        query, key, value = self._heads(x, self.project.weight, self.project.bias)
-        return query, Fresh(key, value)
+    def split(self, linear: nn.Linear, x: Tensor) -> Tensor:
+        """A linear map of (B, N, E), as (B, H, N, D)."""
+        flat: Tensor = linear(x.flatten(0, 1))
+        rows, tokens, width = x.shape
+        if tokens == 1:  # nothing to transpose
+            return flat.view(rows, self.heads, 1, width // self.heads)
+        return flat.view(rows, tokens, self.heads, width // self.heads).transpose(1, 2)
 
-    def query(self, x: Tensor) -> Tensor:
-        """The queries of (B, 1, E)."""
-        width = x.shape[-1]
-        return self._heads(x, self.project.weight[:width], self.project.bias[:width])[0]
-
-    def memory(self, x: Tensor) -> Fresh:
-        """The keys and values of states (B, N, E)."""
-        width = x.shape[-1]
-        return Fresh(*self._heads(x, self.project.weight[width:], self.project.bias[width:]))
-
-    def _heads(self, x: Tensor, weight: Tensor, bias: Tensor) -> list[Tensor]:
-        """Linear maps of (B, N, E), each as (B, H, N, D)."""
-        flat = nn.functional.linear(x.flatten(0, 1), weight, bias)
-        width = x.shape[-1]
-        apart = flat.view(x.shape[0], x.shape[1], len(bias) // width, self.heads, width // self.heads)
-        return [part.transpose(1, 2) for part in apart.unbind(2)]
-
-    def forward(self, query: Tensor, past: Past, fresh: Fresh, hidden: Tensor) -> Tensor:
-        """Queries (B, H, M, D); hidden is added to the scores of fresh (B, 1, M, N) -> (B, M, E)."""
-        register = (query * self.key).sum(-1, keepdim=True)
-        before = query @ past.keys.transpose(-1, -2) + past.hidden
-        now = (query[:, :, :, None] * fresh.keys[:, :, None]).sum(-1) + hidden
-        before, now = (torch.exp((score - register).clamp(max=MOST)) for score in (before, now))
-        mixed = self.value + before @ past.values + (now[..., None] * fresh.values[:, :, None]).sum(-2)
-        mixed = mixed / (1 + before.sum(-1, keepdim=True) + now.sum(-1, keepdim=True))
-        return folded(self.out, mixed.transpose(1, 2).flatten(-2))
+    def forward(self, x: Tensor, *seen: Seen) -> Tensor:
+        """What (B, M, E) gather from all that is seen -> (B, M, E)."""
+        query = self.split(self.query, x)
+        shares = [torch.exp(_scores(query, it.keys).clamp(max=MOST)) * it.shown for it in seen]
+        weight = sum(
+            (share.sum(-1, keepdim=True) for share in shares[1:]), 1 + shares[0].sum(-1, keepdim=True)
+        )
+        parts = [_mixed(share, it.values) for share, it in zip(shares, seen, strict=True)]
+        mixed = sum(parts[1:], parts[0]) / weight
+        if x.shape[1] > 1:
+            mixed = mixed.transpose(1, 2)
+        return self.out(mixed.reshape(-1, x.shape[2])).view(x.shape)
 
 
-class BackboneStep(nn.Module):
-    """Reveal columns, and query one target column."""
+def _scores(query: Tensor, keys: Tensor) -> Tensor:
+    """(B, H, M, D), (B, H, N, D) -> (B, H, M, N). To look at one key needs no product of matrices."""
+    if keys.shape[2] == 1:
+        return (query * keys).sum(-1, keepdim=True)
+    return query @ keys.transpose(-1, -2)
+
+
+def _mixed(share: Tensor, values: Tensor) -> Tensor:
+    """(B, H, M, N), (B, H, N, D) -> (B, H, M, D)."""
+    return share * values if values.shape[2] == 1 else share @ values
+
+
+def _linear(weight: Tensor, bias: Tensor) -> nn.Linear:
+    """These weights and this bias as a layer."""
+    layer = nn.Linear(weight.shape[1], weight.shape[0], device=weight.device)
+    with torch.no_grad():
+        layer.weight.copy_(weight)
+        layer.bias.copy_(bias)
+    return layer
+
+
+def recalls(backbone: Backbone) -> list[Recall]:
+    """The attentions of the encoder's blocks, then of the decoder's."""
+    blocks = [*backbone.encoder, *backbone.decoder]
+    pairs = zip(blocks, _registers(backbone), strict=True)
+    return [Recall(block.attention, register) for block, register in pairs]
+
+
+@torch.no_grad()
+def _registers(backbone: Backbone) -> list[Tensor]:
+    """For each block the keys and values (1, 1, 2 E) of the register, which sees only itself."""
+    x, kept = backbone.register, []
+    for block in backbone.encoder:
+        kept.append(block.attention.remember(block.norm(x)))
+        x = block(x, kept[-1], torch.zeros(1, device=x.device))
+    states = backbone.norm_memory(x)
+    return kept + [block.attention.remember(states) for block in backbone.decoder]
+
+
+class Reveal(nn.Module):
+    """Reveal columns: their keys and values for every block of encoder and decoder."""
 
     def __init__(self, model: TabDAR) -> None:
         super().__init__()
-        self.embedding, self.heads, self.backbone = model.embedding, model.heads, model.backbone
-        blocks = [*model.backbone.encoder, *model.backbone.decoder]
-        registers = self._registers()
-        self.recalls = nn.ModuleList(
-            Recall(block.attention, register) for block, register in zip(blocks, registers, strict=True)
-        )
-
-    @torch.no_grad()
-    def _registers(self) -> list[Tensor]:
-        """For each block the keys and values (1, 1, 2 E) of the register, which sees only itself."""
-        x, kept = self.backbone.register, []
-        for block in self.backbone.encoder:
-            kept.append(block.attention.remember(block.norm(x)))
-            x = block(x, kept[-1], torch.zeros(1, device=x.device))
-        states = self.backbone.norm_memory(x)
-        return kept + [block.attention.remember(states) for block in self.backbone.decoder]
+        self.embedding, self.backbone = model.embedding, model.backbone
+        self.recalls = nn.ModuleList(recalls(model.backbone))
 
     def forward(
         self,
         columns: Tensor,
         codes: Tensor,
         values: Tensor,
-        later: Tensor,
-        hidden: Tensor,
-        target: Tensor,
-        levels: Tensor,
-        past_hidden: Tensor,
+        earlier: Tensor,
+        shown: Tensor,
+        past_shown: Tensor,
         past: list[Tensor],
-    ) -> Answer:
-        """Columns (N,), codes, values and hidden (B, N), later (N, N), target (1,), levels (K,).
+    ) -> list[Tensor]:
+        """Columns (N,), codes, values and shown (B, N), earlier (N, N): 1 where a token sees another.
 
-        A token must not see the columns later than itself; none must see what its row hides.
+        past: 2 L arrays (B, H, T, D) of keys and values, of which past_shown (B, T) count -> the same
+        of the columns revealed now (B, H, N, D).
         """
-        gone, hidden = past_hidden[:, None, None], hidden[:, None, None]
-        memory = [Past(past[i], past[i + 1], gone) for i in range(0, len(past), 2)]
-        recalls, layers = cast("list[Recall]", list(self.recalls)), len(self.backbone.encoder)
+        layers = len(self.backbone.encoder)
+        every, before = cast("list[Recall]", list(self.recalls)), past_shown[:, None, None]
+        now, kept = shown[:, None, None] * earlier, list[Tensor]()
         x = self.embedding(columns, codes, values)
-        query = self.backbone.query[target].expand(codes.shape[0], -1, -1)
-        kept: list[Tensor] = []
-        for block, recall, before in zip(self.backbone.encoder, recalls[:layers], memory, strict=False):
-            asked, fresh = recall.tokens(block.norm(x))
-            x = x + recall(asked, before, fresh, hidden + later)
+        for i, (block, recall) in enumerate(zip(self.backbone.encoder, every[:layers], strict=True)):
+            token = block.norm(x)
+            kept += [recall.split(recall.key, token), recall.split(recall.value, token)]
+            x = x + recall(token, Seen(past[2 * i], past[2 * i + 1], before), Seen(kept[-2], kept[-1], now))
             x = x + folded(block.mlp, x)
-            kept += fresh
         states = self.backbone.norm_memory(x)
-        for block, recall, before in zip(
-            self.backbone.decoder, recalls[layers:], memory[layers:], strict=True
-        ):
-            fresh = recall.memory(states)
-            query = query + recall(recall.query(block.norm(query)), before, fresh, hidden)
-            query = query + folded(block.mlp, query)
-            kept += fresh
-        z = self.backbone.norm_out(query)[:, 0]
-        return Answer(z, self.heads.logits(z, levels), torch.stack(kept))
+        for recall in every[layers:]:
+            kept += [recall.split(recall.key, states), recall.split(recall.value, states)]
+        return kept
+
+
+class Ask(nn.Module):
+    """Ask for a column, given what was revealed."""
+
+    def __init__(self, model: TabDAR) -> None:
+        super().__init__()
+        self.backbone, self.heads = model.backbone, model.heads
+        self.recalls = nn.ModuleList(recalls(model.backbone)[len(model.backbone.encoder) :])
+
+    def forward(self, target: Tensor, levels: Tensor, past_shown: Tensor, past: list[Tensor]) -> Answer:
+        """Target (1,), its flat codes (K,); past: keys and values (B, H, T, D) of the decoder's blocks."""
+        x = self.backbone.query[target].expand(past_shown.shape[0], -1, -1)
+        before = past_shown[:, None, None]
+        every = cast("list[Recall]", list(self.recalls))
+        for i, (block, recall) in enumerate(zip(self.backbone.decoder, every, strict=True)):
+            x = x + recall(block.norm(x), Seen(past[2 * i], past[2 * i + 1], before))
+            x = x + folded(block.mlp, x)
+        z = self.backbone.norm_out(x)[:, 0]
+        return Answer(z, self.heads.logits(z, levels))
 
 
 def folded(module: nn.Module, x: Tensor) -> Tensor:

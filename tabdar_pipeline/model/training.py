@@ -16,7 +16,7 @@ from torch import Tensor
 from tabdar_pipeline.errors import TrainingError
 from tabdar_pipeline.model.config import TrainConfig
 from tabdar_pipeline.model.tabdar import Batch, Loss, TabDAR
-from tabdar_pipeline.sampling.engine import Reveal
+from tabdar_pipeline.sampling.engine import Visibility
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +92,7 @@ class Learner:
         }
 
 
-def reveal_times(known: Tensor, reveal: Reveal, rng: torch.Generator) -> Tensor:
+def reveal_times(known: Tensor, reveal: Visibility, rng: torch.Generator) -> Tensor:
     """When each cell is revealed, (B, C): a random order a row, unknown cells never before known.
 
     cached: every column has its own time. paper: k visible columns at time 0, the rest at time 1,

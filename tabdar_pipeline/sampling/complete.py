@@ -11,7 +11,7 @@ import numpy as np
 from tabdar_pipeline.sampling.draws import Draws
 from tabdar_pipeline.sampling.engine import Cells, Codes, Condition, Engine, Floats
 from tabdar_pipeline.sampling.limits import Limit
-from tabdar_pipeline.sampling.memory import Flags
+from tabdar_pipeline.sampling.memory import Flags, Memory
 from tabdar_pipeline.sampling.truncated import Parts
 
 
@@ -37,20 +37,20 @@ def complete(
     `limits` says, column by column, what must not be drawn.
     """
     filled = Cells(cells.codes.copy(), cells.values.copy())
-    memory, reencodes = engine.start(len(visible)), engine.reveal == "paper"
+    evidence, reencodes = np.zeros(len(visible), np.float32), engine.reveal == "paper"
     shown, pending = visible.copy(), _columns(draws.order, visible)
-    evidence = np.zeros(len(visible), np.float32)
-    for column in _columns(draws.order, asked):
-        condition = engine.step(memory, pending, shown[:, pending], filled, int(column))
-        rows, limit = np.flatnonzero(asked[:, column]), (limits or {}).get(int(column))
-        evidence[rows] += _draw(engine, filled, int(column), rows, condition, draws, limit)
-        if reencodes:
-            shown[:, column] |= asked[:, column]
-            pending = _columns(draws.order, shown)
-        else:
-            if len(pending):
-                memory.add(condition.fresh, shown[:, pending])
-            shown, pending = asked, np.array([column])
+    with engine.memory(len(visible)) as memory:
+        for column in _columns(draws.order, asked):
+            _remember(engine, memory, pending, shown, filled)
+            condition = _ask(engine, memory, int(column), len(visible))
+            rows, limit = np.flatnonzero(asked[:, column]), (limits or {}).get(int(column))
+            evidence[rows] += _draw(engine, filled, int(column), rows, condition, draws, limit)
+            if reencodes:
+                memory.clear()
+                shown[:, column] |= asked[:, column]
+                pending = _columns(draws.order, shown)
+            else:
+                shown, pending = asked, np.array([column])
     return Completed(filled, evidence)
 
 
@@ -58,14 +58,25 @@ def marginals(
     engine: Engine, cells: Cells, visible: Flags, asked: Flags, order: Sequence[int]
 ) -> Iterator[tuple[int, Floats]]:
     """For each column that is asked for, its logits (B, K) given what each row shows, and nothing drawn."""
-    memory, reencodes = engine.start(len(visible)), engine.reveal == "paper"
-    pending = _columns(order, visible)
-    for column in _columns(order, asked):
-        condition = engine.step(memory, pending, visible[:, pending], cells, int(column))
-        yield int(column), condition.logits
-        if not reencodes and len(pending):
-            memory.add(condition.fresh, visible[:, pending])
-            pending = pending[:0]
+    with engine.memory(len(visible)) as memory:
+        _remember(engine, memory, _columns(order, visible), visible, cells)
+        for column in _columns(order, asked):
+            yield int(column), _ask(engine, memory, int(column), len(visible)).logits
+
+
+def _remember(engine: Engine, memory: Memory, columns: Codes, shown: Flags, cells: Cells) -> None:
+    """Reveal these columns, where there are any."""
+    if len(columns):
+        engine.remember(memory, columns, shown[:, columns], cells)
+
+
+def _ask(engine: Engine, memory: Memory, column: int, rows: int) -> Condition:
+    """Ask for a column; where nothing was revealed, one row stands for all."""
+    if memory.filled:
+        return engine.ask(memory, column)
+    with engine.memory(1) as nothing:
+        one = engine.ask(nothing, column)
+    return Condition(one.z.repeat(rows, axis=0), one.logits.repeat(rows, axis=0))
 
 
 def _columns(order: Sequence[int], flags: Flags) -> Codes:

@@ -1,19 +1,20 @@
 """What the any-order loop asks of a model, whichever library runs it."""
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tabdar_pipeline.sampling.memory import HIDDEN, Flags, Memory, hidden
+from tabdar_pipeline.sampling.memory import Flags, Memory
 
 Floats = NDArray[np.float32]
 Codes = NDArray[np.int64]
 
 # cached: a column sees those revealed before it; mixed: those given at the start also see each
 # other; paper: all visible columns see each other, so that each step encodes them anew.
-Reveal = Literal["cached", "mixed", "paper"]
+Visibility = Literal["cached", "mixed", "paper"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,11 @@ class Cells:
         """Nothing known yet."""
         return cls(np.zeros((rows, columns), np.int64), np.zeros((rows, columns), np.float32))
 
+    @property
+    def first(self) -> "Cells":
+        """Those of the first row."""
+        return Cells(self.codes[:1], self.values[:1])
+
 
 @dataclass(frozen=True, slots=True)
 class Condition:
@@ -35,7 +41,6 @@ class Condition:
 
     z: Floats  # (B, E)
     logits: Floats  # (B, K) over the column's codes
-    fresh: Any  # (2 L, B, H, N, E / H) keys and values of the columns revealed now, where there are any
 
 
 class Engine(Protocol):
@@ -54,37 +59,37 @@ class Engine(Protocol):
         """How many blocks may be drawn side by side."""
 
     @property
-    def reveal(self) -> Reveal:
+    def reveal(self) -> Visibility:
         """Who sees whom among the visible columns."""
 
-    def start(self, rows: int) -> Memory:
-        """The memory of rows of which nothing was revealed."""
+    def memory(self, rows: int) -> AbstractContextManager[Memory]:
+        """The memory of rows of which nothing was revealed, for as long as they are drawn."""
 
-    def step(self, memory: Memory, columns: Codes, shown: Flags, cells: Cells, target: int) -> Condition:
-        """Reveal these columns (N,) in the rows that show them (B, N), then ask for the target column."""
+    def remember(self, memory: Memory, columns: Codes, shown: Flags, cells: Cells) -> None:
+        """Reveal these columns (N,), N > 0, in the rows that show them (B, N)."""
+
+    def ask(self, memory: Memory, target: int) -> Condition:
+        """What is known of the target column, given what was revealed."""
 
     def residuals(self, z: Floats, flat: Codes, noise: Floats) -> Floats:
         """Draw the residuals (M,) of cells with conditions z (M, E) and flat codes (M,)."""
 
 
-def step_inputs(
-    columns: Codes, shown: Flags, cells: Cells, target: int, offsets: Codes, reveal: Reveal
+def revealed(
+    columns: Codes, shown: Flags, cells: Cells, memory: Memory, reveal: Visibility
 ) -> tuple[NDArray[np.generic], ...]:
-    """The arrays that one step of the backbone takes, but for its memory.
-
-    Where nothing is revealed, a column that no row shows stands in: a graph likes no empty arrays.
-    """
-    if not len(columns):
-        columns, shown = np.zeros(1, np.int64), np.zeros((len(shown), 1), bool)
-    later = np.zeros((len(columns), len(columns)), np.float32)
-    if reveal == "cached":
-        later[np.triu_indices(len(columns), 1)] = HIDDEN
+    """The arrays that revealing takes, but for the memory's own."""
+    earlier = np.ones((len(columns), len(columns)), np.float32)
     return (
         columns,
         np.ascontiguousarray(cells.codes[:, columns]),
         np.ascontiguousarray(cells.values[:, columns]),
-        later,
-        hidden(shown),
-        np.array([target]),
-        np.arange(offsets[target], offsets[target + 1]),
+        np.tril(earlier) if reveal == "cached" else earlier,
+        shown.astype(np.float32),
+        memory.shown,
     )
+
+
+def asked(target: int, memory: Memory, offsets: Codes) -> tuple[NDArray[np.generic], ...]:
+    """The arrays that asking takes, but for the memory's own."""
+    return np.array([target]), np.arange(offsets[target], offsets[target + 1]), memory.shown

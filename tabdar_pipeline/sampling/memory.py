@@ -3,6 +3,8 @@
 B rows, N columns revealed now, T places, L blocks, H heads, D = E / H width of a head.
 """
 
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -10,13 +12,7 @@ from numpy.typing import NDArray
 
 Flags = NDArray[np.bool_]
 
-ROOM = 4
-HIDDEN = np.float32(-1e9)  # added to the score of a place that a row does not show
-
-
-def hidden(shown: Flags) -> NDArray[np.float32]:
-    """What is added to scores: 0 where a row shows a place, HIDDEN elsewhere."""
-    return np.where(shown, np.float32(0), HIDDEN)
+ROOM = 16  # a row of a table of usual width: its memory then never grows
 
 
 class Memory:
@@ -27,16 +23,17 @@ class Memory:
         self.filled, self.places = 0, ROOM
         self.shape = (rows, heads, width)
         self.arrays = [self._array(ROOM) for _ in range(2 * blocks)]  # keys, values, keys, ...
-        self.shown: Flags = np.zeros((rows, ROOM), bool)  # (B, T)
+        self.first = self.arrays
+        self.shown = np.zeros((rows, ROOM), np.float32)  # (B, T) 1 where a row shows a place, else 0
 
     def _array(self, places: int) -> Any:
         """(B, H, T, D)."""
         rows, heads, width = self.shape
         return self.zeros(rows, heads, places, width)
 
-    def add(self, fresh: Any, shown: Flags) -> None:
-        """Keep keys and values (2 L, B, H, N, D) of the columns revealed now, in the rows that show them."""
-        new = fresh.shape[3]
+    def add(self, fresh: Sequence[Any], shown: Flags) -> None:
+        """Keep 2 L keys and values (B, H, N, D) of the columns revealed now, in the rows that show them."""
+        new = shown.shape[1]
         while self.filled + new > self.places:
             self._grow()
         here = slice(self.filled, self.filled + new)
@@ -45,9 +42,40 @@ class Memory:
         self.shown[:, here] = shown
         self.filled += new
 
+    def clear(self) -> None:
+        """Forget all, and what it grew to: the next block is drawn as if this were new."""
+        self.arrays, self.filled, self.places = self.first, 0, ROOM
+        self.shown = np.zeros((len(self.shown), ROOM), np.float32)
+
     def _grow(self) -> None:
         wider = [self._array(self.places + ROOM) for _ in self.arrays]
         for array, grown in zip(self.arrays, wider, strict=True):
             grown[:, :, : self.places] = array
         self.shown = np.pad(self.shown, ((0, 0), (0, ROOM)))
         self.arrays, self.places = wider, self.places + ROOM
+
+
+class Shelf:
+    """Memories of blocks that are done, for blocks to come: fresh pages cost more than what is written there.
+
+    Any thread may borrow. Memories of other sizes than `rows` are rare, and not kept.
+    """
+
+    def __init__(self, make: Callable[[int], Memory], rows: int) -> None:
+        self.make, self.rows, self.idle = make, rows, list[Memory]()
+
+    @contextmanager
+    def lend(self, rows: int) -> Iterator[Memory]:
+        """A memory of so many rows of which nothing was revealed."""
+        if rows != self.rows:
+            yield self.make(rows)
+            return
+        try:
+            memory = self.idle.pop()
+        except IndexError:
+            memory = self.make(rows)
+        try:
+            yield memory
+        finally:
+            memory.clear()
+            self.idle.append(memory)
