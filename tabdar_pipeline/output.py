@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 Write = Callable[[pa.RecordBatch], None]
 _DATABASES = frozenset({".duckdb", ".ddb", ".db"})
 _FILES = frozenset({".parquet", ".csv"})
+ROW_GROUP = 64 * 1024  # rows: whole seed blocks
 _COMMENT = "Written by tabdar: synthetic or imputed rows"
 
 
@@ -98,12 +99,31 @@ def write_text(out: Path, text: str) -> None:
 def _stream(path: Path, schema: TableSchema, *, csv: bool) -> Iterator[Write]:
     kinds = pa.schema([(c.name, arrow_type(c.arrow_type)) for c in schema.columns])
     if not csv:
-        with pq.ParquetWriter(path, kinds, compression="zstd") as parquet:
-            yield parquet.write_batch
+        with pq.ParquetWriter(path, kinds, compression="zstd") as parquet, _grouped(parquet) as write:
+            yield write
         return
     plain = pa.schema([(f.name, _csv_type(f.type)) for f in kinds])
     with pa.csv.CSVWriter(path, plain) as file:
         yield lambda batch: file.write_batch(batch.cast(plain))
+
+
+@contextlib.contextmanager
+def _grouped(parquet: pq.ParquetWriter) -> Iterator[Write]:
+    """Batches as row groups of a size that readers like."""
+    waiting: list[pa.RecordBatch] = []
+
+    def flush() -> None:
+        if waiting:
+            parquet.write_table(pa.Table.from_batches(waiting).unify_dictionaries())
+            waiting.clear()
+
+    def write(batch: pa.RecordBatch) -> None:
+        waiting.append(batch)
+        if sum(b.num_rows for b in waiting) >= ROW_GROUP:
+            flush()
+
+    yield write
+    flush()
 
 
 def _load(rows: Path, out: Path, schema: TableSchema, relation: Relation) -> None:

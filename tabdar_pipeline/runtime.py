@@ -31,8 +31,11 @@ from tabdar_pipeline.sampling.engine import (
     asked,
     revealed,
 )
+from tabdar_pipeline.sampling.heun import heun
 from tabdar_pipeline.sampling.memory import Flags, Memory, Shelf
 from tabdar_pipeline.sampling.resampled import SPARE, resampled
+from tabdar_pipeline.sampling.schedule import STEPS, Quality, angles
+from tabdar_pipeline.sampling.stopwatch import Stopwatch
 from tabdar_pipeline.schemas.table import TableSchema
 from tabdar_pipeline.schemas.types import arrow_type
 
@@ -50,11 +53,12 @@ class OnnxEngine:
         offsets: NDArray[np.int64],
         continuous: NDArray[np.bool_],
         reveal: Visibility,
+        steps: int = STEPS["balanced"],
         device: str = "auto",
         threads: int | None = None,
     ) -> None:
         self.offsets, self.continuous, self.reveal = offsets, continuous, reveal
-        self.workers = threads or cpus()
+        self.workers, self.angles, self.watch = threads or cpus(), angles(steps), Stopwatch()
         self.backbone = _session(folder / BACKBONE, device)
         self.query = _session(folder / QUERY, device)
         self.denoiser = _session(folder / DENOISER, device)
@@ -82,19 +86,27 @@ class OnnxEngine:
         inputs = revealed(columns, shown, cells, memory, self.reveal)
         feed = dict(zip(names, inputs, strict=True))
         feed |= {f"past_{i}": memory.arrays[i] for i in range(self.encoded)}
-        memory.add(self.backbone.run(None, feed), shown)
+        with self.watch.time("revealing"):
+            memory.add(self.backbone.run(None, feed), shown)
 
     def ask(self, memory: Memory, target: int) -> Condition:
         """What is known of the target column."""
         inputs = asked(target, memory, self.offsets)
         feed = dict(zip(("target", "levels", "past_shown"), inputs, strict=True))
         feed |= {f"past_{i}": array for i, array in enumerate(memory.arrays[self.encoded :])}
-        return Condition(*self.query.run(["z", "logits"], feed))
+        with self.watch.time("asking"):
+            return Condition(*self.query.run(["z", "logits"], feed))
 
     def residuals(self, z: Floats, flat: Codes, noise: Floats) -> Floats:
         """Draw residuals (M,)."""
-        feed = dict(zip(("z", "flat", "noise"), (z, flat, noise), strict=True))
-        drawn: Floats = self.denoiser.run(["residual"], feed)[0]
+
+        def slope(x: Floats, theta: float) -> Floats:
+            feed = {"x": x, "theta": np.array([theta], np.float32), "z": z, "flat": flat}
+            found: Floats = self.denoiser.run(["slope"], feed)[0]
+            return found
+
+        with self.watch.time("solving"):
+            drawn: Floats = heun(slope, noise, self.angles)
         return drawn
 
 
@@ -149,11 +161,22 @@ class Sampler:
         return pa.schema([(c.name, arrow_type(c.arrow_type)) for c in self.schema.columns])
 
     def sample_batches(
-        self, rows: int, *, seed: int = 0, conditions: Conditions = FREE
+        self,
+        rows: int,
+        *,
+        seed: int = 0,
+        conditions: Conditions = FREE,
+        blocks: Sequence[int] | None = None,
     ) -> Iterator[pa.RecordBatch]:
-        """Synthetic rows, block by block."""
+        """Synthetic rows, block by block; of a table of so many rows these blocks, or all."""
         return sample_batches(
-            self.engine, self.codec, self.schema, rows=rows, seed=seed, conditions=conditions
+            self.engine,
+            self.codec,
+            self.schema,
+            rows=rows,
+            seed=seed,
+            conditions=conditions,
+            blocks=blocks,
         )
 
     def complete_rows(self, rows: pa.Table, *, seed: int = 0, draws: int = 1) -> Iterator[pa.Table]:
@@ -180,7 +203,14 @@ class OnnxSampler(Sampler):
     """A saved and exported model, ready to sample: no torch."""
 
     @classmethod
-    def load(cls, folder: Path | str, *, device: str = "auto", threads: int | None = None) -> Self:
+    def load(
+        cls,
+        folder: Path | str,
+        *,
+        quality: Quality = "balanced",
+        device: str = "auto",
+        threads: int | None = None,
+    ) -> Self:
         """Read a model directory that holds its ONNX graphs."""
         folder = Path(folder)
         it = checkpoint.describe(folder)
@@ -189,6 +219,7 @@ class OnnxSampler(Sampler):
             offsets=it.codec.offsets,
             continuous=it.codec.continuous,
             reveal=it.model["settings"]["train"]["reveal"],
+            steps=STEPS[quality],
             device=device,
             threads=threads,
         )
@@ -203,8 +234,9 @@ def sample_batches(
     rows: int,
     seed: int,
     conditions: Conditions = FREE,
+    blocks: Sequence[int] | None = None,
 ) -> Iterator[pa.RecordBatch]:
-    """Synthetic rows, block by block; block b is the same whoever draws it.
+    """Synthetic rows, block by block (or these blocks only); block b is the same whoever draws it.
 
     Blocks are drawn side by side, `engine.workers` at a time, and come in order.
     """
@@ -215,7 +247,8 @@ def sample_batches(
         first = block * BLOCK_ROWS
         here = [np.resize(chosen[first : first + BLOCK_ROWS], BLOCK_ROWS) for chosen in which]
         cells = _draw_block(engine, conditions, here, seed, block)
-        batch = codec.decode(Block(cells.codes, cells.values, first, seed), schema)
+        with engine.watch.time("decoding"):
+            batch = codec.decode(Block(cells.codes, cells.values, first, seed), schema)
         for given, chosen in zip(conditions.given, here, strict=True):
             name = schema.modelled[given.column].name
             batch = batch.set_column(
@@ -223,12 +256,12 @@ def sample_batches(
             )
         return batch.slice(0, min(BLOCK_ROWS, rows - first))
 
-    blocks = iter(range(math.ceil(rows / BLOCK_ROWS)))
+    todo = iter(range(math.ceil(rows / BLOCK_ROWS)) if blocks is None else blocks)
     with ThreadPoolExecutor(engine.workers) as pool:
-        drawn = deque(pool.submit(draw, b) for b in islice(blocks, 2 * engine.workers))
+        drawn = deque(pool.submit(draw, b) for b in islice(todo, 2 * engine.workers))
         while drawn:
             yield drawn.popleft().result()
-            drawn.extend(pool.submit(draw, b) for b in islice(blocks, 1))
+            drawn.extend(pool.submit(draw, b) for b in islice(todo, 1))
 
 
 def _draw_block(

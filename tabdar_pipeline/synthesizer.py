@@ -18,6 +18,7 @@ from tabdar_pipeline.codec.table import EncodedTable, Missing, TableCodec
 from tabdar_pipeline.conditions import resolve
 from tabdar_pipeline.errors import UsageError
 from tabdar_pipeline.predicates import parse
+from tabdar_pipeline.sampling.schedule import STEPS, Quality
 from tabdar_pipeline.schemas.infer import infer_schema
 from tabdar_pipeline.schemas.table import TableSchema
 
@@ -41,7 +42,6 @@ _EPOCH_STEPS = 75  # where the device likes so small a batch
 DEFAULT_SECONDS = 120.0
 REVEAL: "Visibility" = "cached"  # who sees whom: the default is what the judge prefers
 KEEP_EVERY_S = 60.0
-SOLVER_STEPS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +189,7 @@ class TabDAR:
         balance: Mapping[str, Mapping[Any, float]] | None = None,
         given: "pd.DataFrame | pa.Table | None" = None,
         draws: int = 1,
+        quality: Quality = "balanced",
         engine: Literal["onnx", "torch"] = "onnx",
         format: Literal["pandas", "arrow"] = "pandas",
     ) -> "pd.DataFrame | pa.Table":
@@ -196,7 +197,8 @@ class TabDAR:
 
         `where`: comparisons in SQL, joined by AND, that every row satisfies. `balance`: of a column,
         the share of each value. `given`: rows of which some columns are known; each is completed
-        `draws` times, and neither `rows`, `where` nor `balance` can be asked for beside it.
+        `draws` times, and neither `rows`, `where` nor `balance` can be asked for beside it. `quality`: how
+        finely the diffusion of numbers is solved.
         """
         if given is not None:
             if rows is not None or where is not None or balance is not None:
@@ -204,12 +206,16 @@ class TabDAR:
                     "rows that are given must be completed as they are, however rows, where or balance "
                     "is asked for as well. Filter the given rows instead."
                 )
-            copies = self.sampler(engine).complete_rows(_arrow(given), seed=seed, draws=draws)
+            copies = self.sampler(engine, quality=quality).complete_rows(
+                _arrow(given), seed=seed, draws=draws
+            )
             table = pa.concat_tables(copies)
         else:
             if rows is None:
                 raise UsageError("`rows` must be given, however it is not. Say how many rows to draw.")
-            batches = self.sample_batches(rows, seed=seed, where=where, balance=balance, engine=engine)
+            batches = self.sample_batches(
+                rows, seed=seed, where=where, balance=balance, quality=quality, engine=engine
+            )
             table = pa.Table.from_batches(list(batches))
         return table if format == "arrow" else table.to_pandas()
 
@@ -220,19 +226,25 @@ class TabDAR:
         seed: int = 0,
         where: str | None = None,
         balance: Mapping[str, Mapping[Any, float]] | None = None,
+        quality: Quality = "balanced",
         engine: Literal["onnx", "torch"] = "onnx",
         threads: int | None = None,
     ) -> Iterator[pa.RecordBatch]:
         """The same in blocks; without `balance` each is a function of (seed, block) alone."""
         predicates = parse(where, self.schema) if where else ()
         conditions = resolve(self.codec, self.schema, predicates, balance)
-        return self.sampler(engine, threads).sample_batches(rows, seed=seed, conditions=conditions)
+        return self.sampler(engine, threads, quality).sample_batches(rows, seed=seed, conditions=conditions)
 
     def sampler(
-        self, engine: Literal["onnx", "torch"] = "onnx", threads: int | None = None
+        self,
+        engine: Literal["onnx", "torch"] = "onnx",
+        threads: int | None = None,
+        quality: Quality = "balanced",
     ) -> runtime.Sampler:
         """The model behind an engine; its ONNX graphs are exported first where they are not there."""
-        return runtime.Sampler(self._engine(engine, threads), self.codec, self.schema, self.fingerprint)
+        return runtime.Sampler(
+            self._engine(engine, threads, quality), self.codec, self.schema, self.fingerprint
+        )
 
     def impute(
         self,
@@ -256,7 +268,7 @@ class TabDAR:
         from tabdar_pipeline.model import onnx
 
         home = folder or self._saved()
-        record = onnx.export(self.network, home, solver_steps=SOLVER_STEPS, together=self._reveal != "cached")
+        record = onnx.export(self.network, home, together=self._reveal != "cached")
         checkpoint.seal(home)
         return record
 
@@ -309,11 +321,11 @@ class TabDAR:
         assert self._folder is not None
         return self._folder
 
-    def _engine(self, engine: str, threads: int | None) -> "Engine":
+    def _engine(self, engine: str, threads: int | None, quality: Quality) -> "Engine":
         if engine == "torch":
             from tabdar_pipeline.model.engine import TorchEngine
 
-            return TorchEngine(self.network, steps=SOLVER_STEPS, reveal=self._reveal)
+            return TorchEngine(self.network, steps=STEPS[quality], reveal=self._reveal)
         folder = self._saved()
         if not all((folder / graph).is_file() for graph in runtime.GRAPHS):
             self.export()
@@ -322,6 +334,7 @@ class TabDAR:
             offsets=self.codec.offsets,
             continuous=self.codec.continuous,
             reveal=self._reveal,
+            steps=STEPS[quality],
             threads=threads,
         )
 

@@ -26,6 +26,7 @@ from tabdar_pipeline.sampling.engine import Cells, Condition
 from tabdar_pipeline.sampling.limits import Limit
 from tabdar_pipeline.sampling.memory import Memory
 from tabdar_pipeline.sampling.resampled import SPARE, choose, resampled
+from tabdar_pipeline.sampling.stopwatch import Stopwatch
 from tabdar_pipeline.synthesizer import TabDAR
 
 ROWS = 3000
@@ -159,6 +160,7 @@ class GaussEngine:
     continuous = np.array([True, True])
     reveal = "cached"
     workers = 1
+    watch = Stopwatch()
 
     def memory(self, rows: int) -> AbstractContextManager[Memory]:
         return nullcontext(Memory(1, rows, 1, 2))

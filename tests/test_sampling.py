@@ -14,6 +14,7 @@ from tabdar_pipeline.sampling.heun import heun
 from tabdar_pipeline.sampling.limits import Limit
 from tabdar_pipeline.sampling.memory import Memory, Shelf
 from tabdar_pipeline.sampling.schedule import angles
+from tabdar_pipeline.sampling.stopwatch import Stopwatch
 
 NONE = np.zeros((500, 3), bool)
 
@@ -25,6 +26,7 @@ class FakeEngine:
     continuous = np.array([False, False, True, True, False, False])
     reveal = "cached"
     workers = 1
+    watch = Stopwatch()
 
     def __init__(self) -> None:
         self.revealed: list[list[int]] = []

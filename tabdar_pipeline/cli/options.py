@@ -39,6 +39,14 @@ class EngineName(StrEnum):
     torch = "torch"
 
 
+class QualityName(StrEnum):
+    """How finely the diffusion of numbers is solved."""
+
+    exact = "exact"
+    balanced = "balanced"
+    fast = "fast"
+
+
 class PointName(StrEnum):
     """What an imputed cell is."""
 

@@ -2,20 +2,31 @@
 
 import json
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tabdar_pipeline.cli.options import PANDAS_INDEX, EngineName, JsonOption, SeedOption, TableOption
-from tabdar_pipeline.console import progress_bar, say
+from tabdar_pipeline.cli.options import (
+    PANDAS_INDEX,
+    EngineName,
+    JsonOption,
+    QualityName,
+    SeedOption,
+    TableOption,
+)
+from tabdar_pipeline.console import Tell, progress_bar, say
 from tabdar_pipeline.errors import UsageError
+from tabdar_pipeline.parts import PART_ROWS, Parts
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from tabdar_pipeline.conditions import Conditions
+    from tabdar_pipeline.output import Write
     from tabdar_pipeline.runtime import Sampler
+    from tabdar_pipeline.sampling.stopwatch import Stopwatch
     from tabdar_pipeline.schemas.table import TableSchema
 
 
@@ -34,23 +45,39 @@ def sample(
         Path | None, typer.Option(help="Rows of which some columns are known, to be completed.")
     ] = None,
     draws: Annotated[int, typer.Option(min=1, max=1000, help="Copies of the given rows.")] = 1,
+    quality: Annotated[
+        QualityName, typer.Option(help="How finely the diffusion of numbers is solved.")
+    ] = QualityName.balanced,
     engine: Annotated[EngineName, typer.Option(help="onnx: fast, without torch.")] = EngineName.onnx,
     table: TableOption = None,
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads.")] = None,
+    profile: Annotated[bool, typer.Option("--profile", help="Print where the time went.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Draw a synthetic table, block by block; never the whole table in memory."""
+    """Draw a synthetic table, block by block; never the whole table in memory.
+
+    A long one is drawn in parts: after a crash the same command goes on where it stopped.
+    """
     started = time.perf_counter()
     from tabdar_pipeline.imputation import numbered_schema
     from tabdar_pipeline.output import refuse_unwritable, writer
 
     refuse_unwritable(out, table)
-    sampler = _sampler(model_dir, engine, threads)
+    sampler = _sampler(model_dir, engine, threads, quality)
+    watch = sampler.engine.watch
+    watch.seconds["loading"] = time.perf_counter() - started
+    parts: Parts | None = None
     if given is None:
-        conditions, todo = _conditions(sampler, where, balance), rows
-        if todo is None:
+        if rows is None:
             raise UsageError("--rows must be given, however it is not. Say how many rows to draw.")
-        batches = sampler.sample_batches(todo, seed=seed, conditions=conditions)
+        conditions, todo = _conditions(sampler, where, balance), rows
+        if rows > PART_ROWS:
+            job = {"rows": rows, "seed": seed, "where": where, "balance": balance}
+            parts = Parts.beside(out, rows, job | {"model": sampler.fingerprint, "quality": quality.value})
+            _draw_parts(sampler, parts, seed, conditions)
+            batches = parts.batches()
+        else:
+            batches = sampler.sample_batches(rows, seed=seed, conditions=conditions)
     else:
         if any(option is not None for option in (rows, where, balance)):
             raise UsageError("--given completes the rows it names: drop --rows, --where and --balance.")
@@ -58,31 +85,68 @@ def sample(
         todo = known.num_rows * draws
         copies = sampler.complete_rows(known, seed=seed, draws=draws)
         batches = (batch for copy in copies for batch in copy.to_batches())
-    done = 0
-    with (
-        writer(out, numbered_schema(sampler.schema, draws), table) as write,
-        progress_bar("sampling") as tell,
-    ):
-        for batch in batches:
-            write(batch)
-            done += batch.num_rows
-            tell(done / todo, f"{done / (time.perf_counter() - started):,.0f} rows/s")
+    schema = numbered_schema(sampler.schema, draws)
+    with writer(out, schema, table) as write, progress_bar("writing" if parts else "sampling") as tell:
+        _write(batches, write, todo, tell, watch)
+    if parts is not None:
+        parts.remove()
     seconds = time.perf_counter() - started
-    say(
-        {"out": str(out), "rows": todo, "seed": seed, "seconds": seconds, "rows_per_second": todo / seconds},
-        f"{out}: {todo:,} rows in {seconds:.1f} s",
-        as_json=as_json,
-    )
+    facts = {
+        "out": str(out),
+        "rows": todo,
+        "seed": seed,
+        "seconds": seconds,
+        "rows_per_second": todo / seconds,
+    }
+    say(facts | {"profile": watch.seconds}, f"{out}: {todo:,} rows in {seconds:.1f} s", as_json=as_json)
+    if profile and not as_json:
+        _say_profile(watch, seconds, sampler.engine.workers)
 
 
-def _sampler(model_dir: Path, engine: EngineName, threads: int | None) -> "Sampler":
+def _draw_parts(sampler: "Sampler", parts: Parts, seed: int, conditions: "Conditions") -> None:
+    """Draw the parts that are missing."""
+    missing = parts.missing()
+    done = (parts.count - len(missing)) * PART_ROWS
+    if done:
+        typer.echo(f"{done:,} rows were drawn by an earlier run: going on from there", err=True)
+    began, before = time.perf_counter(), done
+    with progress_bar("sampling") as tell:
+        for part in missing:
+            blocks = parts.blocks(part)
+            batches = sampler.sample_batches(parts.rows, seed=seed, conditions=conditions, blocks=blocks)
+            for rows in parts.write(part, batches, sampler.schema):
+                done += rows
+                speed = (done - before) / (time.perf_counter() - began)
+                tell(done / parts.rows, f"{speed:,.0f} rows/s")
+
+
+def _write(
+    batches: "Iterator[pa.RecordBatch]", write: "Write", todo: int, tell: Tell, watch: "Stopwatch"
+) -> None:
+    """Write batches as they come."""
+    began, done = time.perf_counter(), 0
+    for batch in batches:
+        with watch.time("writing"):
+            write(batch)
+        done += batch.num_rows
+        tell(done / todo, f"{done / (time.perf_counter() - began):,.0f} rows/s")
+
+
+def _say_profile(watch: "Stopwatch", seconds: float, workers: int) -> None:
+    """A line a part, the costliest first; what drawing costs is summed over the workers."""
+    typer.echo(f"{seconds:8.2f} s in all; by part, summed over {workers} workers:")
+    for part, spent in sorted(watch.seconds.items(), key=lambda item: -item[1]):
+        typer.echo(f"{spent:8.2f} s {part}")
+
+
+def _sampler(model_dir: Path, engine: EngineName, threads: int | None, quality: QualityName) -> "Sampler":
     from tabdar_pipeline.runtime import OnnxSampler
 
     if engine is EngineName.onnx:
-        return OnnxSampler.load(model_dir, threads=threads)
+        return OnnxSampler.load(model_dir, quality=quality.value, threads=threads)
     from tabdar_pipeline.synthesizer import TabDAR
 
-    return TabDAR.load(model_dir).sampler("torch")
+    return TabDAR.load(model_dir).sampler("torch", quality=quality.value)
 
 
 def _conditions(sampler: "Sampler", where: str | None, balance: str | None) -> "Conditions":

@@ -7,10 +7,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tabdar_pipeline.model.step import Ask, DenoiserSolver, Reveal
+from tabdar_pipeline.model.step import Ask, Reveal, Slope
 from tabdar_pipeline.model.tabdar import TabDAR
 from tabdar_pipeline.sampling.engine import Cells, Codes, Condition, Floats, Visibility, asked, revealed
+from tabdar_pipeline.sampling.heun import heun
 from tabdar_pipeline.sampling.memory import Flags, Memory
+from tabdar_pipeline.sampling.schedule import angles
+from tabdar_pipeline.sampling.stopwatch import Stopwatch
 
 
 class TorchEngine:
@@ -21,9 +24,10 @@ class TorchEngine:
         self.offsets: NDArray[np.int64] = model.table.offsets
         self.continuous: NDArray[np.bool_] = model.table.continuous
         self.reveal, self.workers = reveal, 1  # torch threads within a block
+        self.watch = Stopwatch()
         self.device = model.offsets.device
         self.revealing, self.asking = Reveal(model).to(self.device), Ask(model).to(self.device)
-        self.solver = DenoiserSolver(model, steps)
+        self.slope, self.angles = Slope(model), angles(steps)
 
     def memory(self, rows: int) -> AbstractContextManager[Memory]:
         """Nothing revealed."""
@@ -36,15 +40,17 @@ class TorchEngine:
         """Reveal these columns in the rows that show them."""
         inputs = revealed(columns, shown, cells, memory, self.reveal)
         tensors = [torch.from_numpy(array).to(self.device) for array in inputs]
-        memory.add(self.revealing(*tensors, memory.arrays), shown)
+        with self.watch.time("revealing"):
+            memory.add(self.revealing(*tensors, memory.arrays), shown)
 
     @torch.no_grad()
     def ask(self, memory: Memory, target: int) -> Condition:
         """What is known of the target column."""
         inputs = asked(target, memory, self.offsets)
         tensors = [torch.from_numpy(array).to(self.device) for array in inputs]
-        answer = self.asking(*tensors, memory.arrays[-2 * self.model.config.decoder_layers :])
-        return Condition(answer.z.cpu().numpy(), answer.logits.cpu().numpy())
+        with self.watch.time("asking"):
+            answer = self.asking(*tensors, memory.arrays[-2 * self.model.config.decoder_layers :])
+            return Condition(answer.z.cpu().numpy(), answer.logits.cpu().numpy())
 
     def _zeros(self, *shape: int) -> Tensor:
         return torch.zeros(shape, device=self.device)
@@ -52,6 +58,11 @@ class TorchEngine:
     @torch.no_grad()
     def residuals(self, z: Floats, flat: Codes, noise: Floats) -> Floats:
         """Draw residuals (M,)."""
-        arrays = (torch.from_numpy(a).to(self.device) for a in (z, flat, noise))
-        drawn: Floats = self.solver(*arrays).cpu().numpy()
+        conditions, codes, start = (torch.from_numpy(a).to(self.device) for a in (z, flat, noise))
+
+        def slope(x: Tensor, theta: float) -> Tensor:
+            return self.slope(x, torch.tensor([theta], device=self.device), conditions, codes)
+
+        with self.watch.time("solving"):
+            drawn: Floats = heun(slope, start, self.angles).cpu().numpy()
         return drawn

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim
 
-from tabdar_pipeline.model.step import Ask, DenoiserSolver, Reveal
+from tabdar_pipeline.model.step import Ask, Reveal, Slope
 from tabdar_pipeline.model.tabdar import TabDAR
 
 BACKBONE, QUERY, DENOISER = "backbone.onnx", "query.onnx", "denoiser.onnx"
@@ -30,12 +30,12 @@ class Graph:
     outputs: tuple[str, ...]
 
 
-def graphs(model: TabDAR, solver_steps: int, *, together: bool) -> tuple[Graph, Graph, Graph]:
-    """Reveal columns; ask for one; solve the nested diffusion of its cells.
+def graphs(model: TabDAR, *, together: bool) -> tuple[Graph, Graph, Graph]:
+    """Reveal columns; ask for one; the slope that the solver of its cells walks along.
 
     together: columns can be revealed several at once, and see each other; else one by one, which is faster.
     """
-    return _backbone(model, together), _query(model), _denoiser(model, solver_steps)
+    return _backbone(model, together), _query(model), _denoiser(model)
 
 
 def _backbone(model: TabDAR, together: bool) -> Graph:
@@ -88,17 +88,18 @@ def _query(model: TabDAR) -> Graph:
     return Graph(QUERY, Ask(model).eval(), example, axes, ("z", "logits"))
 
 
-def _denoiser(model: TabDAR, solver_steps: int) -> Graph:
+def _denoiser(model: TabDAR) -> Graph:
     def example(cells: int) -> dict[str, Any]:
         rng = torch.Generator().manual_seed(2)
         return {
+            "x": torch.randn(cells, generator=rng),
+            "theta": torch.tensor([0.7]),
             "z": torch.randn(cells, model.config.width, generator=rng),
             "flat": torch.randint(len(model.table.low), (cells,), generator=rng),
-            "noise": torch.randn(cells, generator=rng),
         }
 
-    axes = {"z": {0: _M}, "flat": {0: _M}, "noise": {0: _M}}
-    return Graph(DENOISER, DenoiserSolver(model, solver_steps).eval(), example, axes, ("residual",))
+    axes = {"x": {0: _M}, "theta": None, "z": {0: _M}, "flat": {0: _M}}
+    return Graph(DENOISER, Slope(model).eval(), example, axes, ("slope",))
 
 
 def _past(model: TabDAR, arrays: int, rows: int, rng: torch.Generator) -> list[Tensor]:

@@ -32,9 +32,9 @@ class ExportRecord:
     bytes: int
 
 
-def export(model: TabDAR, folder: Path, *, solver_steps: int, together: bool) -> ExportRecord:
+def export(model: TabDAR, folder: Path, *, together: bool) -> ExportRecord:
     """Write the graphs into the folder and check them against torch; raises ParityError."""
-    made = graphs(model.eval().float().cpu(), solver_steps, together=together)
+    made = graphs(model.eval().float().cpu(), together=together)
     for graph in made:
         _write(graph, folder / graph.name)
     worst = max(_difference(graph, folder / graph.name) for graph in made)

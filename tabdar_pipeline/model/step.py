@@ -1,11 +1,10 @@
-"""The any-order loop's two steps as pure functions: what is exported, and what torch runs.
+"""The any-order loop's steps as pure functions: what is exported, and what torch runs.
 
-Columns are revealed (their keys and values are kept, in arrays that are never copied), and a column is
-asked for. B rows, N columns revealed now, T places for those revealed before, L blocks, H heads, E width,
+Columns are revealed (their keys and values are kept, in arrays that are never copied), a column is asked
+for, and its diffusion is solved. B rows, N columns revealed now, T places for those revealed before, L blocks, H heads, E width,
 D = E / H, K codes of the column that is asked for.
 """
 
-import math
 from collections.abc import Callable
 from typing import NamedTuple, cast
 
@@ -14,8 +13,6 @@ from torch import Tensor, nn
 
 from tabdar_pipeline.model.backbone import Attention, Backbone
 from tabdar_pipeline.model.tabdar import TabDAR
-from tabdar_pipeline.sampling.heun import heun
-from tabdar_pipeline.sampling.schedule import angles
 
 MOST = 80.0  # of a score above the register's; its exponential is still a float
 
@@ -183,21 +180,16 @@ def folded(module: nn.Module, x: Tensor) -> Tensor:
     return y.view(x.shape[0], x.shape[1], y.shape[-1])
 
 
-class DenoiserSolver(nn.Module):
-    """The whole nested diffusion of some cells: all solver steps in one graph."""
+class Slope(nn.Module):
+    """The nested diffusion's F of some cells at one angle: the solver walks along it."""
 
-    def __init__(self, model: TabDAR, steps: int) -> None:
+    def __init__(self, model: TabDAR) -> None:
         super().__init__()
         self.denoiser = model.denoiser
-        self.thetas = angles(steps)
 
-    def forward(self, z: Tensor, flat: Tensor, noise: Tensor) -> Tensor:
-        """Conditions (M, E), flat codes (M,), unit noise (M,) -> residuals (M,)."""
+    def forward(self, x: Tensor, theta: Tensor, z: Tensor, flat: Tensor) -> Tensor:
+        """Scalars x (M,), theta (1,) with sigma = tan(theta), conditions z (M, E), flat codes (M,) -> (M,)."""
+        level = torch.log(torch.tan(theta)) / 4  # c_noise of EDM
         condition = self.denoiser.condition(z, flat)
-
-        def network(x: Tensor, theta: float) -> Tensor:
-            c_noise = math.log(math.tan(theta)) / 4
-            return self.denoiser(x, torch.full((1, 1), c_noise, device=x.device), condition)
-
-        solved: Tensor = heun(network, noise[:, None], self.thetas)[:, 0]
-        return solved
+        slope: Tensor = self.denoiser(x[:, None], level[None], condition)[:, 0]
+        return slope

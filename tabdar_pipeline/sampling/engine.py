@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tabdar_pipeline.sampling.memory import Flags, Memory
+from tabdar_pipeline.sampling.stopwatch import Stopwatch
 
 Floats = NDArray[np.float32]
 Codes = NDArray[np.int64]
@@ -53,6 +54,10 @@ class Engine(Protocol):
     @property
     def continuous(self) -> NDArray[np.bool_]:
         """(K,) for each code of all columns, whether it carries a residual."""
+
+    @property
+    def watch(self) -> Stopwatch:
+        """Seconds of revealing, asking and solving."""
 
     @property
     def workers(self) -> int:
