@@ -49,6 +49,10 @@ class Parts:
         """The numbers of those that are not drawn yet."""
         return [part for part in range(self.count) if not self._path(part).is_file()]
 
+    def size(self, part: int) -> int:
+        """The rows of a part."""
+        return min(PART_ROWS, self.rows - part * PART_ROWS)
+
     def blocks(self, part: int) -> range:
         """The seed blocks of a part."""
         last = -(-self.rows // BLOCK_ROWS)

@@ -32,7 +32,6 @@ def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Parts of two blocks."""
     monkeypatch.setattr("tabdar_pipeline.parts.PART_BLOCKS", 2)
     monkeypatch.setattr("tabdar_pipeline.parts.PART_ROWS", 2 * BLOCK_ROWS)
-    monkeypatch.setattr("tabdar_pipeline.cli.sampling.PART_ROWS", 2 * BLOCK_ROWS)
 
 
 @pytest.mark.usefixtures("small_parts")

@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,13 +19,13 @@ from tabdar_pipeline.cli.options import (
 )
 from tabdar_pipeline.console import Tell, progress_bar, say
 from tabdar_pipeline.errors import UsageError
-from tabdar_pipeline.parts import PART_ROWS, Parts
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from tabdar_pipeline.conditions import Conditions
     from tabdar_pipeline.output import Write
+    from tabdar_pipeline.parts import Parts
     from tabdar_pipeline.runtime import Sampler
     from tabdar_pipeline.sampling.stopwatch import Stopwatch
     from tabdar_pipeline.schemas.table import TableSchema
@@ -66,47 +67,73 @@ def sample(
     sampler = _sampler(model_dir, engine, threads, quality)
     watch = sampler.engine.watch
     watch.seconds["loading"] = time.perf_counter() - started
-    parts: Parts | None = None
     if given is None:
-        if rows is None:
-            raise UsageError("--rows must be given, however it is not. Say how many rows to draw.")
-        conditions, todo = _conditions(sampler, where, balance), rows
-        if rows > PART_ROWS:
-            job = {"rows": rows, "seed": seed, "where": where, "balance": balance}
-            parts = Parts.beside(out, rows, job | {"model": sampler.fingerprint, "quality": quality.value})
-            _draw_parts(sampler, parts, seed, conditions)
-            batches = parts.batches()
-        else:
-            batches = sampler.sample_batches(rows, seed=seed, conditions=conditions)
+        job = _Job(out, rows, seed, where, balance, quality.value)
+        source = _free(sampler, job)
+    elif any(option is not None for option in (rows, where, balance)):
+        raise UsageError("--given completes the rows it names: drop --rows, --where and --balance.")
     else:
-        if any(option is not None for option in (rows, where, balance)):
-            raise UsageError("--given completes the rows it names: drop --rows, --where and --balance.")
-        known = _given_rows(given, sampler.schema)
-        todo = known.num_rows * draws
-        copies = sampler.complete_rows(known, seed=seed, draws=draws)
-        batches = (batch for copy in copies for batch in copy.to_batches())
+        source = _completed(sampler, given, seed, draws)
     schema = numbered_schema(sampler.schema, draws)
-    with writer(out, schema, table) as write, progress_bar("writing" if parts else "sampling") as tell:
-        _write(batches, write, todo, tell, watch)
-    if parts is not None:
-        parts.remove()
+    with writer(out, schema, table) as write, progress_bar("writing" if source.parts else "sampling") as tell:
+        _write(source, write, tell, watch)
+    if source.parts is not None:
+        source.parts.remove()
     seconds = time.perf_counter() - started
-    facts = {
-        "out": str(out),
-        "rows": todo,
-        "seed": seed,
-        "seconds": seconds,
-        "rows_per_second": todo / seconds,
-    }
-    say(facts | {"profile": watch.seconds}, f"{out}: {todo:,} rows in {seconds:.1f} s", as_json=as_json)
+    facts = {"out": str(out), "rows": source.rows, "seed": seed, "seconds": seconds}
+    facts |= {"rows_per_second": source.rows / seconds, "profile": watch.seconds}
+    say(facts, f"{out}: {source.rows:,} rows in {seconds:.1f} s", as_json=as_json)
     if profile and not as_json:
         _say_profile(watch, seconds, sampler.engine.workers)
 
 
-def _draw_parts(sampler: "Sampler", parts: Parts, seed: int, conditions: "Conditions") -> None:
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """What is asked for, where nothing is given."""
+
+    out: Path
+    rows: int | None
+    seed: int
+    where: str | None
+    balance: str | None
+    quality: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """Rows to write, and the parts that they come from."""
+
+    batches: "Iterator[pa.RecordBatch]"
+    rows: int
+    parts: "Parts | None" = None
+
+
+def _free(sampler: "Sampler", job: _Job) -> _Source:
+    """Rows that begin with nothing; many of them in parts."""
+    from tabdar_pipeline import parts
+
+    if job.rows is None:
+        raise UsageError("--rows must be given, however it is not. Say how many rows to draw.")
+    conditions = _conditions(sampler, job.where, job.balance)
+    if job.rows <= parts.PART_ROWS:
+        return _Source(sampler.sample_batches(job.rows, seed=job.seed, conditions=conditions), job.rows)
+    facts = {"model": sampler.fingerprint} | {k: v for k, v in asdict(job).items() if k != "out"}
+    found = parts.Parts.beside(job.out, job.rows, facts)
+    _draw_parts(sampler, found, job.seed, conditions)
+    return _Source(found.batches(), job.rows, found)
+
+
+def _completed(sampler: "Sampler", given: Path, seed: int, draws: int) -> _Source:
+    """Rows of which some columns are known."""
+    known = _given_rows(given, sampler.schema)
+    copies = sampler.complete_rows(known, seed=seed, draws=draws)
+    return _Source((batch for copy in copies for batch in copy.to_batches()), known.num_rows * draws)
+
+
+def _draw_parts(sampler: "Sampler", parts: "Parts", seed: int, conditions: "Conditions") -> None:
     """Draw the parts that are missing."""
     missing = parts.missing()
-    done = (parts.count - len(missing)) * PART_ROWS
+    done = parts.rows - sum(parts.size(part) for part in missing)
     if done:
         typer.echo(f"{done:,} rows were drawn by an earlier run: going on from there", err=True)
     began, before = time.perf_counter(), done
@@ -120,16 +147,14 @@ def _draw_parts(sampler: "Sampler", parts: Parts, seed: int, conditions: "Condit
                 tell(done / parts.rows, f"{speed:,.0f} rows/s")
 
 
-def _write(
-    batches: "Iterator[pa.RecordBatch]", write: "Write", todo: int, tell: Tell, watch: "Stopwatch"
-) -> None:
+def _write(source: _Source, write: "Write", tell: Tell, watch: "Stopwatch") -> None:
     """Write batches as they come."""
     began, done = time.perf_counter(), 0
-    for batch in batches:
+    for batch in source.batches:
         with watch.time("writing"):
             write(batch)
         done += batch.num_rows
-        tell(done / todo, f"{done / (time.perf_counter() - began):,.0f} rows/s")
+        tell(done / source.rows, f"{done / (time.perf_counter() - began):,.0f} rows/s")
 
 
 def _say_profile(watch: "Stopwatch", seconds: float, workers: int) -> None:
