@@ -61,6 +61,13 @@ def resolve(
 ) -> Conditions:
     """Conditions as cells and limits; raises ConditionError where no row can satisfy them."""
     given, limits = [], {}
+    for name in [*dict.fromkeys(p.column for p in predicates), *(balance or {})]:
+        if name in codec.rules.gaps:
+            raise ConditionError(
+                f"table {schema.name!r}, column {name!r}: a condition needs a column that is modelled by itself, "
+                f"however it is modelled by its distance from {codec.rules.gaps[name]!r}. Give a condition on that "
+                "one, or fit without the constraint that ties them."
+            )
     for name in dict.fromkeys(p.column for p in predicates):
         place = _modelled(schema, name)
         mine = [p for p in predicates if p.column == name]

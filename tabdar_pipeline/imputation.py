@@ -21,6 +21,7 @@ from tabdar_pipeline.sampling.draws import BLOCK_ROWS, Draws
 from tabdar_pipeline.sampling.engine import Cells, Codes, Engine, Floats
 from tabdar_pipeline.sampling.limits import Limit
 from tabdar_pipeline.sampling.memory import Flags
+from tabdar_pipeline.sampling.pairs import determined_last
 from tabdar_pipeline.schemas.columns import Column, Kind
 from tabdar_pipeline.schemas.table import TableSchema
 from tabdar_pipeline.schemas.types import arrow_type
@@ -198,10 +199,14 @@ class _Gaps:
     visible: Flags  # (B, C)
     asked: Flags  # (B, C)
     hashes: NDArray[np.uint64]  # (B,) of their content
+    observed: Mapping[str, pa.Array]  # (B,) of columns that constraints tie together
 
     def part(self, here: slice) -> "_Gaps":
         cells = Cells(self.cells.codes[here], self.cells.values[here])
-        return _Gaps(self.rows[here], cells, self.visible[here], self.asked[here], self.hashes[here])
+        observed = {name: array[here] for name, array in self.observed.items()}
+        return _Gaps(
+            self.rows[here], cells, self.visible[here], self.asked[here], self.hashes[here], observed
+        )
 
 
 def _gaps(codec: TableCodec, schema: TableSchema, table: pa.Table, request: Request) -> _Gaps:
@@ -218,12 +223,16 @@ def _gaps(codec: TableCodec, schema: TableSchema, table: pa.Table, request: Requ
     rows = np.flatnonzero(wanted.any(axis=1))
     part = table.take(pa.array(rows))
     encoded = codec.encode(part, schema)
+    asked = wanted[rows]
+    for high, low in codec.rules.gaps.items():  # a time alone: its distance is drawn, and counted back
+        asked[:, names.index(high)] |= asked[:, names.index(low)] & ~encoded.known[:, names.index(high)]
     return _Gaps(
         rows,
         Cells(encoded.codes, encoded.values),
         encoded.known & ~missing[rows],
-        wanted[rows],
+        asked,
         _row_hashes(part),
+        {name: combined(part, schema[name]) for name in codec.rules.tied},
     )
 
 
@@ -231,11 +240,12 @@ def _drawn(
     engine: Engine, codec: TableCodec, schema: TableSchema, gaps: _Gaps, request: Request
 ) -> Iterator[Filled]:
     """One draw of each row's missing cells together."""
-    order = Draws.of(request.seed, 0, len(codec.columns), rows=1).order
+    pairs = codec.rules.pairs
+    order = determined_last(Draws.of(request.seed, 0, len(codec.columns), rows=1).order, pairs)
     draws = Draws.of_rows(request.seed, gaps.hashes, order)
     limits = {} if request.nulls else _no_nulls(codec)
-    cells = complete(engine, gaps.cells, gaps.visible, gaps.asked, draws, limits).cells
-    decoded = codec.decode(Block(cells.codes, cells.values, 0, request.seed), schema)
+    cells = complete(engine, gaps.cells, gaps.visible, gaps.asked, draws, limits, pairs).cells
+    decoded = codec.decode(Block(cells.codes, cells.values, 0, request.seed), schema, gaps.observed)
     for c, column in enumerate(schema.modelled):
         here = np.flatnonzero(gaps.asked[:, c])
         if len(here):
@@ -250,14 +260,20 @@ def _estimated(
     weight: dict[int, Floats] = {}
     for i in range(ORDERS):
         order = Draws.of(request.seed, i, columns, rows=1).order
-        for c, logits in marginals(engine, gaps.cells, gaps.visible, gaps.asked, order):
+        found = marginals(engine, gaps.cells, gaps.visible, gaps.asked, order, codec.rules.pairs)
+        for c, logits in found:
             weight[c] = weight.get(c, np.float32(0)) + _shares(logits, limits.get(c))
-    for c, share in weight.items():
+    points = dict[str, pa.Array]()
+    for c, column in enumerate(schema.modelled):
+        share = weight.get(c)
+        if share is not None:
+            kind = codec.rules.kind(column)
+            points[column.name] = _point(codec, c, share / np.float32(ORDERS), kind, request.point)
+    settled = codec.rules.estimated(points, schema, gaps.observed)
+    for c, column in enumerate(schema.modelled):
         here = np.flatnonzero(gaps.asked[:, c])
-        kind = arrow_type(schema.modelled[c].arrow_type)
-        yield Filled(
-            c, gaps.rows[here], _point(codec, c, share[here] / np.float32(ORDERS), kind, request.point)
-        )
+        if len(here):
+            yield Filled(c, gaps.rows[here], settled[column.name].take(pa.array(here)))
 
 
 def _point(codec: TableCodec, c: int, share: Floats, kind: pa.DataType, point: Point) -> pa.Array:

@@ -1,12 +1,8 @@
 """The ONNX engine of the any-order loop: onnxruntime and numpy, no torch."""
 
-import math
 import os
-from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
-from itertools import islice
 from pathlib import Path
 from typing import Any, Self
 
@@ -15,12 +11,12 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from tabdar_pipeline import checkpoint
-from tabdar_pipeline.codec.table import Block, TableCodec, combined
+from tabdar_pipeline.blocks import Table
+from tabdar_pipeline.codec.table import TableCodec, modelled_values
 from tabdar_pipeline.conditions import Conditions
 from tabdar_pipeline.errors import ModelDirectoryError
 from tabdar_pipeline.imputation import Progress, Request, complete_rows, conformed, impute
-from tabdar_pipeline.sampling.complete import complete
-from tabdar_pipeline.sampling.draws import BLOCK_ROWS, Draws
+from tabdar_pipeline.sampling.draws import BLOCK_ROWS
 from tabdar_pipeline.sampling.engine import (
     Cells,
     Codes,
@@ -33,7 +29,6 @@ from tabdar_pipeline.sampling.engine import (
 )
 from tabdar_pipeline.sampling.heun import heun
 from tabdar_pipeline.sampling.memory import Flags, Memory, Shelf
-from tabdar_pipeline.sampling.resampled import SPARE, resampled
 from tabdar_pipeline.sampling.schedule import STEPS, Quality, angles
 from tabdar_pipeline.sampling.stopwatch import Stopwatch
 from tabdar_pipeline.schemas.table import TableSchema
@@ -169,15 +164,8 @@ class Sampler:
         blocks: Sequence[int] | None = None,
     ) -> Iterator[pa.RecordBatch]:
         """Synthetic rows, block by block; of a table of so many rows these blocks, or all."""
-        return sample_batches(
-            self.engine,
-            self.codec,
-            self.schema,
-            rows=rows,
-            seed=seed,
-            conditions=conditions,
-            blocks=blocks,
-        )
+        table = Table(self.engine, self.codec, self.schema, rows, seed, conditions)
+        return table.batches(blocks)
 
     def complete_rows(self, rows: pa.Table, *, seed: int = 0, draws: int = 1) -> Iterator[pa.Table]:
         """Synthetic rows that begin as these, a copy a draw."""
@@ -193,7 +181,7 @@ class Sampler:
         """Cells, by column, of levels never seen or too rare to keep, and of numbers beyond those seen."""
         table = conformed(table, self.schema)
         cells = {
-            column.name: codec.unseen(combined(table, column).drop_null())
+            column.name: codec.unseen(modelled_values(self.codec.rules, table, column).drop_null())
             for codec, column in zip(self.codec.columns, self.schema.modelled, strict=True)
         }
         return {name: count for name, count in cells.items() if count}
@@ -224,59 +212,3 @@ class OnnxSampler(Sampler):
             threads=threads,
         )
         return cls(engine, it.codec, it.schema, it.fingerprint)
-
-
-def sample_batches(
-    engine: Engine,
-    codec: TableCodec,
-    schema: TableSchema,
-    *,
-    rows: int,
-    seed: int,
-    conditions: Conditions = FREE,
-    blocks: Sequence[int] | None = None,
-) -> Iterator[pa.RecordBatch]:
-    """Synthetic rows, block by block (or these blocks only); block b is the same whoever draws it.
-
-    Blocks are drawn side by side, `engine.workers` at a time, and come in order.
-    """
-    codec.refuse_too_many(rows, schema)
-    which = [given.of_rows(rows, seed) for given in conditions.given]
-
-    def draw(block: int) -> pa.RecordBatch:
-        first = block * BLOCK_ROWS
-        here = [np.resize(chosen[first : first + BLOCK_ROWS], BLOCK_ROWS) for chosen in which]
-        cells = _draw_block(engine, conditions, here, seed, block)
-        with engine.watch.time("decoding"):
-            batch = codec.decode(Block(cells.codes, cells.values, first, seed), schema)
-        for given, chosen in zip(conditions.given, here, strict=True):
-            name = schema.modelled[given.column].name
-            batch = batch.set_column(
-                batch.schema.names.index(name), name, given.values.take(pa.array(chosen))
-            )
-        return batch.slice(0, min(BLOCK_ROWS, rows - first))
-
-    todo = iter(range(math.ceil(rows / BLOCK_ROWS)) if blocks is None else blocks)
-    with ThreadPoolExecutor(engine.workers) as pool:
-        drawn = deque(pool.submit(draw, b) for b in islice(todo, 2 * engine.workers))
-        while drawn:
-            yield drawn.popleft().result()
-            drawn.extend(pool.submit(draw, b) for b in islice(todo, 1))
-
-
-def _draw_block(
-    engine: Engine, conditions: Conditions, which: Sequence[NDArray[np.intp]], seed: int, block: int
-) -> Cells:
-    """Given cells first, then the limited columns, then all others."""
-    columns, limits = len(engine.offsets) - 1, conditions.limits
-    cells, visible = Cells.empty(BLOCK_ROWS, columns), np.zeros((BLOCK_ROWS, columns), bool)
-    for given, chosen in zip(conditions.given, which, strict=True):
-        cells.codes[:, given.column] = given.codes[chosen]
-        cells.values[:, given.column] = given.residuals[chosen]
-        visible[:, given.column] = True
-    draws = Draws.of(seed, block, columns)
-    if len(limits) > 1:
-        spare = Draws.of(seed, block, columns, SPARE * BLOCK_ROWS, stream=1)
-        cells = resampled(engine, cells, visible, limits, spare)
-        visible[:, list(limits)] = True
-    return complete(engine, cells, visible, ~visible, draws.beginning(limits), limits).cells

@@ -19,6 +19,8 @@ from tabdar_pipeline.conditions import resolve
 from tabdar_pipeline.errors import UsageError
 from tabdar_pipeline.predicates import parse
 from tabdar_pipeline.sampling.schedule import STEPS, Quality
+from tabdar_pipeline.schemas.constraints import Constraint
+from tabdar_pipeline.schemas.discovery import discover
 from tabdar_pipeline.schemas.infer import infer_schema
 from tabdar_pipeline.schemas.table import TableSchema
 
@@ -90,6 +92,7 @@ class TabDAR:
         *,
         name: str = "table",
         schema: TableSchema | None = None,
+        constraints: Sequence[Constraint] | None = None,
         settings: FitSettings | None = None,
         progress: "Callable[[EpochRecord], None] | None" = None,
         resume: Path | None = None,
@@ -98,7 +101,7 @@ class TabDAR:
     ) -> Self:
         """Learn a table. `overrides` are fields of FitSettings: seconds, epochs, seed, device, ...
 
-        `resume`: a folder that keeps the state of training once a minute; a later fit of the same
+        `constraints`: what synthetic rows keep; discovered, where not given. `resume`: a folder that keeps the state of training once a minute; a later fit of the same
         table with the same settings goes on from it. `started`: when the budget began to run, by
         `time.perf_counter`; now, where it is not given.
         """
@@ -108,7 +111,9 @@ class TabDAR:
             settings = replace(settings, seconds=DEFAULT_SECONDS)
         rows = _arrow(table)
         schema = schema or infer_schema(rows, name)
-        codec = TableCodec.fit(rows, schema, NumberSettings(), settings.missing)
+        if constraints is None:
+            constraints = [proposal.constraint for proposal in discover(rows, schema)]
+        codec = TableCodec.fit(rows, schema, NumberSettings(), settings.missing, constraints)
         encoded = codec.encode(rows, schema, np.random.default_rng(settings.seed))
         return cls._fit(encoded, schema, codec, settings, progress, resume, started)
 

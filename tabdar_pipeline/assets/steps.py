@@ -84,6 +84,7 @@ def fit_model(plan: Plan, progress: "Callable[[EpochRecord], None]") -> "TabDAR"
         split(rows, plan.holdout).train,
         name=plan.table,
         schema=contract.schema,
+        constraints=contract.constraints,
         settings=plan.fit,
         progress=progress,
         resume=plan.home / TRAINING,

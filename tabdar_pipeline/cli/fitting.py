@@ -1,7 +1,7 @@
 """`tabdar fit` and `tabdar export`: a table becomes a model directory."""
 
 import time
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -21,6 +21,7 @@ from tabdar_pipeline.console import progress_bar, say
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from tabdar_pipeline.schemas.constraints import Constraint
     from tabdar_pipeline.schemas.table import TableSchema
     from tabdar_pipeline.synthesizer import TabDAR
 
@@ -61,19 +62,20 @@ def fit(
         missing=missing.value,
     )
     refuse_foreign_folder(model_dir)
-    rows, schema = learnable(source, table, contract)
+    it = _learnable(source, table, contract)
     with progress_bar("fitting") as tell:
         model = TabDAR.fit(
-            rows,
-            name=schema.name,
-            schema=schema,
+            it.rows,
+            name=it.schema.name,
+            schema=it.schema,
+            constraints=it.constraints,
             settings=settings,
             started=started,
             progress=lambda r: tell(r.budget, f"epoch {r.epoch:.1f}  loss {r.validation_loss:.3f}"),
             resume=model_dir.with_name(f".{model_dir.name}-training"),
         )
     model.save(model_dir)
-    facts = _facts(model, model_dir, rows.num_rows)
+    facts = _facts(model, model_dir, it.rows.num_rows)
     sentence = (
         f"{model_dir}: {facts['epochs']:.1f} epochs in {facts['seconds']:.0f} s, "
         f"ONNX within {facts['parity']:.1g} of torch"
@@ -91,6 +93,7 @@ def _facts(model: "TabDAR", model_dir: Path, rows: int) -> dict[str, Any]:
         "epochs": last.epoch,
         "seconds": last.seconds,
         "parity": model.export().parity,
+        "constraints": [constraint.sentence for constraint in model.codec.rules.constraints],
         "validation_loss": min(r.validation_loss for r in model.history),
     }
 
@@ -111,8 +114,17 @@ def export(
     )
 
 
-def learnable(source: Path, table: str | None, contract: Path | None) -> "tuple[pa.Table, TableSchema]":
-    """The rows of a source and their schema: inferred, or as a contract declares it."""
+@dataclass(frozen=True, slots=True)
+class _Learnable:
+    """What a model is fitted to."""
+
+    rows: "pa.Table"
+    schema: "TableSchema"
+    constraints: "tuple[Constraint, ...] | None"  # None: to be discovered
+
+
+def _learnable(source: Path, table: str | None, contract: Path | None) -> _Learnable:
+    """The rows of a source, their schema and constraints: inferred, or as a contract declares them."""
     from tabdar_pipeline.schemas.contract import Contract
     from tabdar_pipeline.schemas.infer import infer_schema
     from tabdar_pipeline.warehouse.catalog import describe
@@ -124,6 +136,6 @@ def learnable(source: Path, table: str | None, contract: Path | None) -> "tuple[
     rows = rows.select([c for c in rows.column_names if c != PANDAS_INDEX])
     if declared is not None:
         declared.enforce(rows)
-        return rows, declared.schema
+        return _Learnable(rows, declared.schema, declared.constraints)
     keys = describe(Warehouse(source), table).keys if table is not None else ()
-    return rows, infer_schema(rows, table or source.stem, sql_types, keys)
+    return _Learnable(rows, infer_schema(rows, table or source.stem, sql_types, keys), None)

@@ -3,8 +3,8 @@
 N rows, C modelled columns.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -15,8 +15,10 @@ from tabdar_pipeline.codec.category import CategoryCodec
 from tabdar_pipeline.codec.constant import ConstantCodec
 from tabdar_pipeline.codec.identifier import IdentifierCodec
 from tabdar_pipeline.codec.number import Cells, NumberCodec, NumberSettings
+from tabdar_pipeline.codec.rules import Rules
 from tabdar_pipeline.errors import SourceError, UsageError
 from tabdar_pipeline.schemas.columns import Column, Kind
+from tabdar_pipeline.schemas.constraints import Constraint
 from tabdar_pipeline.schemas.table import TableSchema
 from tabdar_pipeline.schemas.types import arrow_type
 
@@ -61,6 +63,7 @@ class TableCodec:
     columns: tuple[ColumnCodec, ...]
     made: Mapping[str, IdentifierCodec | ConstantCodec]  # the columns that are not modelled
     rare: Mapping[str, int] = field(default_factory=dict)  # cells of levels too rare to keep
+    rules: Rules = field(default_factory=Rules)
 
     @classmethod
     def fit(
@@ -69,12 +72,14 @@ class TableCodec:
         schema: TableSchema,
         settings: NumberSettings,
         missing: Missing = "generated",
+        constraints: Sequence[Constraint] = (),
     ) -> Self:
         """Learn one codec for each modelled column; missing cells are a code of their own, or unknown."""
         codecs: list[ColumnCodec] = []
         rare: dict[str, int] = {}
+        rules = Rules.fit(constraints, table, schema)
         for column in schema.modelled:
-            values = combined(table, column)
+            values = modelled_values(rules, table, column)
             if missing == "unknown":
                 values = values.drop_null()
             if column.kind is Kind.CATEGORY:
@@ -84,7 +89,11 @@ class TableCodec:
             else:
                 codecs.append(NumberCodec.fit(values, settings))
         made = {c.name: _made(c, combined(table, c)) for c in schema.columns if not c.modelled}
-        return cls(tuple(codecs), made, {name: n for name, n in rare.items() if n})
+        rare = {name: n for name, n in rare.items() if n}
+        codec = cls(tuple(codecs), made, rare, rules)
+        encoded = codec.encode(table, schema)
+        learned = rules.learn_pairs(schema, codecs, np.where(encoded.known, encoded.codes, -1))
+        return replace(codec, rules=learned)
 
     def encode(
         self, table: pa.Table, schema: TableSchema, rng: np.random.Generator | None = None
@@ -94,11 +103,14 @@ class TableCodec:
         Equal values lie anywhere in their interval of ranks where `rng` is given, to learn from; in
         its middle where it is not, so that a row's cells depend on nothing but the row.
         """
+        arrays = [modelled_values(self.rules, table, column) for column in schema.modelled]
         cells = [
-            encode_column(codec, combined(table, column), rng)
-            for codec, column in zip(self.columns, schema.modelled, strict=True)
+            encode_column(codec, values, rng) for codec, values in zip(self.columns, arrays, strict=True)
         ]
         codes = np.stack([c.codes for c in cells], axis=1)
+        for c, column in enumerate(schema.modelled):
+            if column.name in self.rules.gaps:  # the time is there, and not the one that it counts from
+                codes[arrays[c].is_null().to_numpy(False) & table[column.name].is_valid().to_numpy(), c] = -1
         values = np.stack([c.residuals for c in cells], axis=1).astype(np.float32)
         return EncodedTable(np.maximum(codes, 0), np.where(codes < 0, 0, values), codes >= 0)
 
@@ -112,14 +124,23 @@ class TableCodec:
                     "rows, widen the type in the source, or make the column a number in the contract."
                 )
 
-    def decode(self, cells: Block, schema: TableSchema) -> pa.RecordBatch:
-        """A block of rows as the table's own columns, in its own order and types."""
-        modelled = {
-            column.name: decode_column(
-                codec, cells.codes[:, c], cells.values[:, c], arrow_type(column.arrow_type)
-            )
+    def decode(
+        self,
+        cells: Block,
+        schema: TableSchema,
+        observed: Mapping[str, pa.Array] | None = None,
+        fixed: Sequence[str] = (),
+    ) -> pa.RecordBatch:
+        """A block of rows as the table's own columns, in its own order and types.
+
+        Constraints do not change what was observed, nor columns that are fixed by a condition.
+        """
+        drawn = {
+            column.name: decode_column(codec, cells.codes[:, c], cells.values[:, c], self.rules.kind(column))
             for c, (codec, column) in enumerate(zip(self.columns, schema.modelled, strict=True))
         }
+        stay = {name: drawn[name] for name in fixed} | dict(observed or {})
+        modelled = self.rules.restore(drawn, schema, stay)
         rows = len(cells.codes)
         arrays = [
             modelled[column.name]
@@ -147,6 +168,7 @@ class TableCodec:
             "columns": [codec.to_json() for codec in self.columns],
             "made": {n: c.to_json() for n, c in self.made.items()},
             "rare": dict(self.rare),
+            "rules": self.rules.to_json(),
         }
 
     @classmethod
@@ -154,7 +176,8 @@ class TableCodec:
         """The codec that `to_json` wrote."""
         columns = tuple(_modelled_from_json(column) for column in record["columns"])
         made = {name: _made_from_json(codec) for name, codec in record["made"].items()}
-        return cls(columns, made, record["rare"])
+        rules = Rules.from_json(record["rules"]) if "rules" in record else Rules()
+        return cls(columns, made, record["rare"], rules)
 
 
 def _modelled_from_json(record: Mapping[str, Any]) -> ColumnCodec:
@@ -197,6 +220,12 @@ def decode_column(
     return codec.decode(codes, kind)
 
 
+def modelled_values(rules: Rules, table: pa.Table, column: Column) -> pa.Array:
+    """What is modelled of one column, as one array; refuses a table that lacks it."""
+    whole = combined(table, column)
+    return _one(rules.modelled(table, column)) if column.name in rules.gaps else whole
+
+
 def combined(table: pa.Table, column: Column) -> pa.Array:
     """One column as one array; refuses a table that lacks it."""
     if column.name not in table.column_names:
@@ -204,5 +233,9 @@ def combined(table: pa.Table, column: Column) -> pa.Array:
             f"the table must have the column {column.name!r}, however it has "
             f"{', '.join(map(repr, table.column_names))}. Add the column or fit a model without it."
         )
-    chunks = table[column.name].combine_chunks()
+    return _one(table[column.name])
+
+
+def _one(values: pa.ChunkedArray) -> pa.Array:
+    chunks = values.combine_chunks()
     return chunks.combine_chunks() if isinstance(chunks, pa.ChunkedArray) else chunks

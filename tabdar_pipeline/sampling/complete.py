@@ -12,6 +12,7 @@ from tabdar_pipeline.sampling.draws import Draws
 from tabdar_pipeline.sampling.engine import Cells, Codes, Condition, Engine, Floats
 from tabdar_pipeline.sampling.limits import Limit
 from tabdar_pipeline.sampling.memory import Flags, Memory
+from tabdar_pipeline.sampling.pairs import Pair, barred
 from tabdar_pipeline.sampling.truncated import Parts
 
 
@@ -30,21 +31,24 @@ def complete(
     asked: Flags,
     draws: Draws,
     limits: Mapping[int, Limit] | None = None,
+    pairs: Sequence[Pair] = (),
 ) -> Completed:
     """Fill the cells that are asked for, column by column in the order of `draws`; all others stay.
 
     visible, asked: (B, C). A row's cell is drawn given what the row shows and what was drawn before.
-    `limits` says, column by column, what must not be drawn.
+    `limits` says, column by column, what must not be drawn, `pairs` what does not go together.
     """
     filled = Cells(cells.codes.copy(), cells.values.copy())
     evidence, reencodes = np.zeros(len(visible), np.float32), engine.reveal == "paper"
-    shown, pending = visible.copy(), _columns(draws.order, visible)
+    shown, known, pending = visible.copy(), visible.copy(), _columns(draws.order, visible)
     with engine.memory(len(visible)) as memory:
         for column in _columns(draws.order, asked):
             _remember(engine, memory, pending, shown, filled)
-            condition = _ask(engine, memory, int(column), len(visible))
+            free = _ask(engine, memory, int(column), len(visible))
+            condition = Condition(free.z, barred(free.logits, int(column), filled, known, pairs))
             rows, limit = np.flatnonzero(asked[:, column]), (limits or {}).get(int(column))
             evidence[rows] += _draw(engine, filled, int(column), rows, condition, draws, limit)
+            known[rows, column] = True
             if reencodes:
                 memory.clear()
                 shown[:, column] |= asked[:, column]
@@ -55,13 +59,19 @@ def complete(
 
 
 def marginals(
-    engine: Engine, cells: Cells, visible: Flags, asked: Flags, order: Sequence[int]
+    engine: Engine,
+    cells: Cells,
+    visible: Flags,
+    asked: Flags,
+    order: Sequence[int],
+    pairs: Sequence[Pair] = (),
 ) -> Iterator[tuple[int, Floats]]:
     """For each column that is asked for, its logits (B, K) given what each row shows, and nothing drawn."""
     with engine.memory(len(visible)) as memory:
         _remember(engine, memory, _columns(order, visible), visible, cells)
         for column in _columns(order, asked):
-            yield int(column), _ask(engine, memory, int(column), len(visible)).logits
+            logits = _ask(engine, memory, int(column), len(visible)).logits
+            yield int(column), barred(logits, int(column), cells, visible, pairs)
 
 
 def _remember(engine: Engine, memory: Memory, columns: Codes, shown: Flags, cells: Cells) -> None:

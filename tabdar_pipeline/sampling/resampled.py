@@ -5,7 +5,7 @@ not known yet. So more rows than are needed get these columns, each weighs the p
 limits given what it drew, and as many as are needed are chosen by weight. Nothing is rejected.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -14,12 +14,18 @@ from tabdar_pipeline.sampling.draws import Draws
 from tabdar_pipeline.sampling.engine import Cells, Codes, Engine, Floats
 from tabdar_pipeline.sampling.limits import Limit
 from tabdar_pipeline.sampling.memory import Flags
+from tabdar_pipeline.sampling.pairs import Pair
 
 SPARE = 4  # rows drawn for each that is needed
 
 
 def resampled(
-    engine: Engine, cells: Cells, visible: Flags, limits: Mapping[int, Limit], draws: Draws
+    engine: Engine,
+    cells: Cells,
+    visible: Flags,
+    limits: Mapping[int, Limit],
+    draws: Draws,
+    pairs: Sequence[Pair] = (),
 ) -> Cells:
     """The cells (B, C) with the limited columns drawn; `draws` are of SPARE x B rows."""
     many = np.repeat(np.arange(len(visible)), SPARE)
@@ -29,7 +35,7 @@ def resampled(
         Cells(cells.codes[many], cells.values[many]),
         sorted(limits, key=lambda c: not limits[c].cut.any()),
     )
-    drawn = complete(engine, given, visible[many], asked, draws.beginning(order), limits)
+    drawn = complete(engine, given, visible[many], asked, draws.beginning(order), limits, pairs)
     alike = np.where(visible, cells.codes, -1)  # rows that show the same stand for each other
     _, group = np.unique(alike, axis=0, return_inverse=True)
     chosen = choose(drawn.evidence, group[many], draws.uniform[:, 0])

@@ -1,4 +1,4 @@
-"""Where the time goes: seconds by part of the work, summed over threads."""
+"""Where the time goes, and how often what happened: by part of the work, summed over threads."""
 
 import time
 from collections.abc import Iterator
@@ -18,7 +18,13 @@ class Stopwatch:
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
+        self.counts: dict[str, int] = {}
         self._lock = Lock()
+
+    def count(self, what: str, times: int) -> None:
+        """Count what happened so many times."""
+        with self._lock:
+            self.counts[what] = self.counts.get(what, 0) + times
 
     @contextmanager
     def time(self, part: str) -> Iterator[None]:

@@ -18,6 +18,8 @@ import pyarrow.compute as pc
 
 from tabdar_pipeline.errors import ContractViolation, UsageError, Violation
 from tabdar_pipeline.schemas.columns import Column, Kind
+from tabdar_pipeline.schemas.constraints import Constraint, from_record, refuse_unknown, to_record
+from tabdar_pipeline.schemas.discovery import discover
 from tabdar_pipeline.schemas.table import TableSchema
 from tabdar_pipeline.schemas.types import arrow_type, as_floats, from_text
 
@@ -45,17 +47,20 @@ class Contract:
 
     schema: TableSchema
     rules: Mapping[str, Rules]
+    constraints: tuple[Constraint, ...] = ()
 
     @classmethod
     def infer(cls, table: pa.Table, schema: TableSchema) -> Self:
         """The contract that this table satisfies."""
-        return cls(schema, {c.name: _seen(c, table[c.name]) for c in schema.columns})
+        found = tuple(proposal.constraint for proposal in discover(table, schema))
+        return cls(schema, {c.name: _seen(c, table[c.name]) for c in schema.columns}, found)
 
     @property
     def hash(self) -> str:
         """SHA-256 of its content; comments and reasons do not count."""
         rules = {name: asdict(rule) for name, rule in self.rules.items()}
-        text = json.dumps([self.schema.fingerprint, rules], sort_keys=True)
+        ties = [to_record(constraint) for constraint in self.constraints]
+        text = json.dumps([self.schema.fingerprint, rules, *([ties] if ties else [])], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
     def validate(self, table: pa.Table) -> tuple[Violation, ...]:
@@ -64,6 +69,11 @@ class Contract:
         if structural:
             return structural
         return _cells(self, table)
+
+    def exceptions(self, table: pa.Table) -> dict[str, int]:
+        """Rows that break a constraint, by its sentence: to be known, not fatal."""
+        found = {c.sentence: int(c.broken(table).sum()) for c in self.constraints}
+        return {sentence: rows for sentence, rows in found.items() if rows}
 
     def enforce(self, table: pa.Table) -> None:
         """Raise ContractViolation where the table breaks a rule."""
@@ -87,8 +97,11 @@ class Contract:
         head = (
             "# Contract of a source table: reviewed by a person, versioned with the code.\n"
             "# kind: number | datetime | category | key | text | constant\n"
+            "# constraints: what ties the columns of a row together; the synthetic rows keep it\n"
         )
-        body = {"table": self.schema.name, "columns": columns}
+        body: dict[str, Any] = {"table": self.schema.name, "columns": columns}
+        if self.constraints:
+            body["constraints"] = [to_record(constraint) for constraint in self.constraints]
         return head + _dumped(body)
 
     @classmethod
@@ -98,15 +111,19 @@ class Contract:
 
         try:
             record = yaml.safe_load(text)
-            if set(record) != {"table", "columns"}:
-                raise UsageError(f"{source}: keys must be table and columns, however: {sorted(record)}.")
+            if set(record) - {"constraints"} != {"table", "columns"}:
+                raise UsageError(
+                    f"{source}: keys must be table, columns and constraints, however: {sorted(record)}."
+                )
             pairs = [_entry(name, entry, source) for name, entry in record["columns"].items()]
+            constraints = tuple(from_record(entry, source) for entry in record.get("constraints") or ())
         except (yaml.YAMLError, AttributeError, TypeError) as error:
             raise UsageError(
                 f"{source}: a contract must be YAML as `tabdar contract` writes it, however: {error}"
             ) from error
         schema = TableSchema(record["table"], tuple(column for column, _ in pairs))
-        return cls(schema, {column.name: rules for column, rules in pairs})
+        refuse_unknown(constraints, schema.names, source)
+        return cls(schema, {column.name: rules for column, rules in pairs}, constraints)
 
     @classmethod
     def read(cls, path: Path) -> Self:

@@ -1,0 +1,263 @@
+"""Constraints that hold by construction: differences, sums, and pairs of codes that go together.
+
+N rows, C modelled columns, K codes of a column. What cannot be constructed (numbers in order, a sum that leaves the
+range of its column) is told by `broken`, for the rows to be drawn again.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol, Self
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from tabdar_pipeline.sampling.pairs import Pair
+from tabdar_pipeline.schemas.columns import Column, Kind
+from tabdar_pipeline.schemas.constraints import (
+    Constraint,
+    Dependency,
+    Inequality,
+    NullWhen,
+    Sum,
+    from_record,
+    to_record,
+)
+from tabdar_pipeline.schemas.table import TableSchema
+from tabdar_pipeline.schemas.types import arrow_type, as_floats
+
+Arrays = dict[str, pa.Array]
+Flags = NDArray[np.bool_]
+Codes = NDArray[np.int64]
+
+
+class Coded(Protocol):
+    """The codec of a column, as far as pairs need it."""
+
+    @property
+    def levels(self) -> int:
+        """How many codes it has."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """The constraints that a model keeps, and how."""
+
+    constraints: tuple[Constraint, ...] = ()
+    gaps: Mapping[str, str] = field(default_factory=dict)  # a time, and the one that it is modelled from
+    ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)  # of columns in sums
+    pairs: tuple[Pair, ...] = ()
+
+    @classmethod
+    def fit(cls, constraints: Sequence[Constraint], table: pa.Table, schema: TableSchema) -> Self:
+        """Choose the differences, and note the ranges; pairs are learned later, from codes."""
+        summed = {n: _values(table[n]) for c in constraints if isinstance(c, Sum) for n in c.columns}
+        ranges = {n: (float(np.nanmin(v)), float(np.nanmax(v))) for n, v in summed.items()}
+        return cls(tuple(constraints), _gaps(constraints, table, schema), ranges)
+
+    def learn_pairs(self, schema: TableSchema, codecs: Sequence[Coded], codes: Codes) -> "Rules":
+        """The same, with the pairs of codes (N, C) that occur; -1 is unknown. Numbers that vary have no such rule."""
+        place = {c.name: i for i, c in enumerate(schema.modelled)}
+        kept, pairs = list[Constraint](), list[Pair]()
+        for constraint in self.constraints:
+            if isinstance(constraint, Dependency | NullWhen):
+                on, column = (place.get(name, -1) for name in constraint.columns)
+                exact = [on] if isinstance(constraint, NullWhen) else [on, column]
+                if min(on, column) < 0 or any(_dense(codecs[i]) for i in exact):
+                    continue
+                null = isinstance(constraint, NullWhen)
+                pairs.append(_pair(on, column, codecs, codes, null=null))
+            kept.append(constraint)
+        return replace(self, constraints=tuple(kept), pairs=tuple(pairs))
+
+    def modelled(self, table: pa.Table, column: Column) -> pa.ChunkedArray:
+        """What is modelled of a column: its values (N,), or their distance from another column's."""
+        low = self.gaps.get(column.name)
+        return table[column.name] if low is None else distance(table[low], table[column.name])
+
+    def kind(self, column: Column) -> pa.DataType:
+        """The type of what is modelled."""
+        return pa.int64() if column.name in self.gaps else arrow_type(column.arrow_type)
+
+    def restore(self, arrays: Arrays, schema: TableSchema, observed: Mapping[str, pa.Array]) -> Arrays:
+        """Columns (N,) as the model drew them -> as the constraints have them. Observed cells stay.
+
+        Distances become times again, and in every sum one cell that was not observed follows from the others.
+        """
+        found = {n: _first(observed.get(n), a) for n, a in arrays.items() if n not in self.gaps}
+        for high in self._chain():
+            self._count(high, found, arrays[high], schema[high], observed)
+        for constraint in self.constraints:
+            if isinstance(constraint, Sum):
+                _settle(constraint, found, observed)
+        return found
+
+    def estimated(self, points: Arrays, schema: TableSchema, observed: Mapping[str, pa.Array]) -> Arrays:
+        """Estimates (N,) of columns, each by itself: those of distances are added to what they count from."""
+        found = dict(observed) | {
+            n: _first(observed.get(n), a) for n, a in points.items() if n not in self.gaps
+        }
+        for high in self._chain():
+            if high in points:
+                self._count(high, found, points[high], schema[high], observed)
+        return found
+
+    def _count(
+        self, high: str, found: Arrays, gap: pa.Array, column: Column, observed: Mapping[str, pa.Array]
+    ) -> None:
+        """A time from its distance; or, where the time alone was observed, the one that it counts from."""
+        low, kind = self.gaps[high], arrow_type(column.arrow_type)
+        if high in observed and low in observed:
+            back = pc.and_(observed[high].is_valid(), observed[low].is_null())
+            before = from_ticks(pc.subtract(_ticks(observed[high]), gap), kind)
+            found[low] = pc.if_else(back, before, found[low])
+        made = from_ticks(pc.add(_ticks(found[low]), gap), kind)
+        found[high] = _first(observed.get(high), made)
+
+    @property
+    def tied(self) -> tuple[str, ...]:
+        """The columns of which constraints need what was observed."""
+        return tuple(dict.fromkeys([*self.gaps.values(), *self.gaps, *self.ranges]))
+
+    def _chain(self) -> tuple[str, ...]:
+        """The distances, each after what it counts from."""
+        found: tuple[str, ...] = ()
+        while len(found) < len(self.gaps):
+            found += tuple(
+                high
+                for high, low in self.gaps.items()
+                if high not in found and (low not in self.gaps or low in found)
+            )
+        return found
+
+    def broken(self, table: pa.Table) -> Flags:
+        """(N,) the rows that do not keep every constraint."""
+        off = np.zeros(table.num_rows, bool)
+        for constraint in self.constraints:
+            if not isinstance(constraint, Dependency | NullWhen):  # these hold by construction
+                off |= constraint.broken(table)
+        for name, (low, high) in self.ranges.items():
+            with np.errstate(invalid="ignore"):
+                off |= (_values(table[name]) < low) | (_values(table[name]) > high)
+        return off
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values; of pairs the codes that go together."""
+        return {
+            "constraints": [to_record(c) for c in self.constraints],
+            "gaps": dict(self.gaps),
+            "ranges": {name: list(ends) for name, ends in self.ranges.items()},
+            "pairs": [
+                {
+                    "on": p.on,
+                    "column": p.column,
+                    "shape": p.allowed.shape,
+                    "codes": np.argwhere(p.allowed).tolist(),
+                }
+                for p in self.pairs
+            ],
+        }
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> Self:
+        """The rules that `to_json` wrote."""
+        return cls(
+            tuple(from_record(r, "codec.json") for r in record["constraints"]),
+            record["gaps"],
+            {name: (low, high) for name, (low, high) in record["ranges"].items()},
+            tuple(_pair_from_json(r) for r in record["pairs"]),
+        )
+
+
+def distance(low: pa.ChunkedArray, high: pa.ChunkedArray) -> pa.ChunkedArray:
+    """High - low (N,) in units of their type, NULL where one is NULL.
+
+    >>> times = [pa.chunked_array([pa.array(days, pa.date32())]) for days in ([1, None], [4, 5])]
+    >>> distance(*times).to_pylist()
+    [3, None]
+    """
+    return pc.subtract(_ticks(high), _ticks(low))
+
+
+def from_ticks(ticks: pa.Array, kind: pa.DataType) -> pa.Array:
+    """Integers (N,) as times of this type."""
+    return (ticks.cast(pa.int32()) if kind.bit_width == 32 else ticks).cast(kind)
+
+
+def _ticks(values: Any) -> Any:
+    return (values.cast(pa.int32()) if values.type.bit_width == 32 else values).cast(pa.int64())
+
+
+def _values(column: pa.ChunkedArray) -> NDArray[np.float64]:
+    return np.asarray(as_floats(column).to_numpy(), np.float64)
+
+
+def _first(observed: pa.Array | None, made: pa.Array) -> pa.Array:
+    """What was observed, and what was made where nothing was."""
+    return made if observed is None else pc.coalesce(observed.cast(made.type), made)
+
+
+def _dense(codec: Coded) -> bool:
+    return bool(np.any(getattr(codec, "continuous", False)))
+
+
+def _pair(on: int, column: int, codecs: Sequence[Coded], codes: Codes, *, null: bool) -> Pair:
+    """The codes that occur together; of a rule about NULL (the last code), NULL alone or all others."""
+    allowed = np.zeros((codecs[on].levels, codecs[column].levels), bool)
+    known = (codes[:, on] >= 0) & (codes[:, column] >= 0)
+    allowed[codes[known, on], codes[known, column]] = True
+    if null:
+        allowed[:, :-1] = allowed[:, :-1].any(axis=1, keepdims=True)
+    return Pair(on, column, allowed)
+
+
+def _pair_from_json(record: Mapping[str, Any]) -> Pair:
+    allowed = np.zeros(record["shape"], bool)
+    allowed[tuple(np.array(record["codes"], int).reshape(-1, 2).T)] = True
+    return Pair(record["on"], record["column"], allowed)
+
+
+def _gaps(constraints: Sequence[Constraint], table: pa.Table, schema: TableSchema) -> dict[str, str]:
+    """Each time that is never before another, and the nearest such one."""
+    near: dict[str, tuple[float, str]] = {}
+    for constraint in constraints:
+        if not isinstance(constraint, Inequality):
+            continue
+        low, high = (schema[name] for name in constraint.columns)
+        if not low.kind is high.kind is Kind.DATETIME or low.arrow_type != high.arrow_type:
+            continue
+        gap = distance(table[low.name], table[high.name])
+        first = pc.min(gap).as_py()
+        if first is None or first < constraint.strict or gap.null_count > table[high.name].null_count:
+            continue  # some row breaks it, or has the time and not the one that it counts from
+        near[high.name] = min(near.get(high.name, (np.inf, "")), (float(pc.mean(gap).as_py()), low.name))
+    return {high: low for high, (_, low) in near.items()}
+
+
+def _settle(rule: Sum, arrays: Arrays, observed: Mapping[str, pa.Array]) -> None:
+    """Let one cell a row, the total or else a part that was not observed, follow from the others."""
+    values = {name: _values(pa.chunked_array([arrays[name]])) for name in rule.columns}
+    pending = np.logical_and.reduce([_valid(arrays[name]) for name in rule.columns])
+    parts = np.sum([values[name] for name in rule.parts], axis=0)
+    for name in rule.columns:
+        free = pending & ~_valid(observed[name]) if name in observed else pending
+        due = parts if name == rule.total else values[rule.total] - parts + values[name]
+        if free.any():
+            arrays[name] = _replaced(arrays[name], np.round(due, rule.decimals), free)
+        pending = pending & ~free
+
+
+def _valid(array: pa.Array) -> Flags:
+    return np.asarray(array.is_valid().to_numpy(zero_copy_only=False))
+
+
+def _replaced(array: pa.Array, due: NDArray[np.float64], free: Flags) -> pa.Array:
+    """The column with these cells, in its own type."""
+    kind = array.type
+    if pa.types.is_decimal(kind):
+        texts = [f"{value:.{kind.scale}f}" if here else None for value, here in zip(due, free, strict=True)]
+        made = pa.array(texts, pa.string()).cast(kind)
+    else:
+        made = pa.array(np.where(free, due, 0), mask=~free).cast(kind, safe=False)
+    return pc.if_else(pa.array(free), made, array)

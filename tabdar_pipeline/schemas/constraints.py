@@ -1,0 +1,198 @@
+"""Rules that tie the columns of a row together: declared in a contract, or discovered and proposed.
+
+Each can say in which rows of a table it is broken. Where a cell it needs is NULL, a rule says nothing, as
+in SQL (but for NullWhen, which is about NULL).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from tabdar_pipeline.errors import UsageError
+from tabdar_pipeline.schemas.types import as_floats
+
+Flags = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class Inequality:
+    """One column is never above another, or always below it: pickup < dropoff."""
+
+    low: str
+    high: str
+    strict: bool = False
+    kind: ClassVar[Literal["inequality"]] = "inequality"
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Those it is about."""
+        return self.low, self.high
+
+    @property
+    def sentence(self) -> str:
+        """For a person."""
+        return f"{self.low!r} {'<' if self.strict else '<='} {self.high!r}"
+
+    def broken(self, table: pa.Table) -> Flags:
+        """(N,) the rows that break it."""
+        compare = pc.greater_equal if self.strict else pc.greater
+        return _true(compare(table[self.low], table[self.high]))
+
+
+@dataclass(frozen=True, slots=True)
+class Sum:
+    """One column is the sum of others, to so many decimals: total = fare + tip + tolls."""
+
+    total: str
+    parts: tuple[str, ...]
+    decimals: int = 0
+    kind: ClassVar[Literal["sum"]] = "sum"
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Those it is about."""
+        return self.total, *self.parts
+
+    @property
+    def sentence(self) -> str:
+        """For a person."""
+        return f"{self.total!r} = {' + '.join(map(repr, self.parts))}"
+
+    def broken(self, table: pa.Table) -> Flags:
+        """(N,) the rows that break it by more than rounding."""
+        total = _floats(table[self.total])
+        with np.errstate(invalid="ignore"):
+            off = np.abs(total - sum(_floats(table[part]) for part in self.parts))
+            return np.asarray(off > self.tolerance + 1e-9 * np.abs(total))
+
+    @property
+    def tolerance(self) -> float:
+        """How far from the sum rounding may take the total."""
+        return float(0.51 * 10.0**-self.decimals)
+
+
+@dataclass(frozen=True, slots=True)
+class Dependency:
+    """The value of one column follows from that of another: zip -> city."""
+
+    on: str
+    column: str
+    kind: ClassVar[Literal["dependency"]] = "dependency"
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Those it is about."""
+        return self.on, self.column
+
+    @property
+    def sentence(self) -> str:
+        """For a person."""
+        return f"{self.on!r} determines {self.column!r}"
+
+    def broken(self, table: pa.Table) -> Flags:
+        """(N,) the rows that hold another value than most rows with the same one."""
+        on, other = (codes(table[name]) for name in self.columns)
+        known = (on >= 0) & (other >= 0)
+        usual = np.full(on.max(initial=0) + 1, -1)
+        pairs, count = np.unique(np.stack([on[known], other[known]], 1), axis=0, return_counts=True)
+        order = np.argsort(count, kind="stable")
+        usual[pairs[order, 0]] = pairs[order, 1]  # the most frequent is written last
+        return np.asarray(known & (usual[on] != other))
+
+
+@dataclass(frozen=True, slots=True)
+class NullWhen:
+    """A column is NULL exactly where another has one of these values: tip, where payment is cash."""
+
+    column: str
+    on: str
+    values: tuple[str, ...]
+    kind: ClassVar[Literal["null_when"]] = "null_when"
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Those it is about."""
+        return self.on, self.column
+
+    @property
+    def sentence(self) -> str:
+        """For a person."""
+        return f"{self.column!r} is NULL exactly where {self.on!r} is {' or '.join(map(repr, self.values))}"
+
+    def broken(self, table: pa.Table) -> Flags:
+        """(N,) the rows that are NULL and should not be, or should and are not."""
+        on = plain(table[self.on])
+        empty = _true(pc.is_in(on.cast(pa.string()), pa.array(self.values, pa.string())))
+        known = ~_true(pc.is_null(on))
+        return np.asarray(known & (empty != _true(pc.is_null(table[self.column]))))
+
+
+Constraint = Inequality | Sum | Dependency | NullWhen
+_KINDS: dict[str, type[Constraint]] = {c.kind: c for c in (Inequality, Sum, Dependency, NullWhen)}
+
+
+def to_record(constraint: Constraint) -> dict[str, Any]:
+    """Plain values.
+
+    >>> to_record(Dependency("zip", "city"))
+    {'kind': 'dependency', 'on': 'zip', 'column': 'city'}
+    """
+    values = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(constraint).items()}
+    return {"kind": constraint.kind} | values
+
+
+def from_record(record: Mapping[str, Any], source: str) -> Constraint:
+    """The constraint that `to_record` wrote, or a person; raises UsageError."""
+    kind = _KINDS.get(str(record.get("kind")))
+    if kind is None:
+        raise UsageError(
+            f"{source}: a constraint must be of {sorted(_KINDS)}, however: {record.get('kind')!r}."
+        )
+    known = {f.name for f in fields(kind)}
+    if not set(record) - {"kind"} <= known:
+        raise UsageError(
+            f"{source}: the keys of {kind.kind!r} must be of {sorted(known)}, however: {sorted(record)}."
+        )
+    values: dict[str, Any] = {
+        k: tuple(v) if isinstance(v, list) else v for k, v in record.items() if k != "kind"
+    }
+    try:
+        return kind(**values)
+    except TypeError as error:
+        raise UsageError(f"{source}: {kind.kind!r} must be whole, however: {error}.") from error
+
+
+def refuse_unknown(constraints: Sequence[Constraint], names: Sequence[str], source: str) -> None:
+    """Raise UsageError where a constraint is about a column that the table lacks."""
+    for constraint in constraints:
+        unknown = [name for name in constraint.columns if name not in names]
+        if unknown:
+            raise UsageError(
+                f"{source}: {constraint.sentence} must be about columns of the table, however it has no "
+                f"{', '.join(map(repr, unknown))}. Correct the name, or leave the rule out."
+            )
+
+
+def codes(values: pa.ChunkedArray) -> NDArray[np.int64]:
+    """(N,) a number for each distinct value, -1 for NULL."""
+    encoded = pc.dictionary_encode(plain(values)).combine_chunks()
+    indices = (encoded.chunk(0) if isinstance(encoded, pa.ChunkedArray) else encoded).indices
+    return np.asarray(indices.cast(pa.int64()).fill_null(-1).to_numpy(zero_copy_only=False))
+
+
+def plain(values: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Without a dictionary."""
+    return values.cast(values.type.value_type) if pa.types.is_dictionary(values.type) else values
+
+
+def _floats(values: pa.ChunkedArray) -> NDArray[np.float64]:
+    return np.asarray(as_floats(values).to_numpy(), np.float64)
+
+
+def _true(flags: pa.ChunkedArray) -> Flags:
+    return np.asarray(pc.fill_null(flags, False).to_numpy(), bool)

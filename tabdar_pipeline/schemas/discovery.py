@@ -1,0 +1,165 @@
+"""Constraints that a table keeps, proposed with their support; a person reviews them in the contract.
+
+Cheap tests on a sample of rows prune, and what is left is held against every row.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from tabdar_pipeline.schemas.columns import Column, Kind
+from tabdar_pipeline.schemas.constraints import (
+    Constraint,
+    Dependency,
+    Inequality,
+    NullWhen,
+    Sum,
+    codes,
+    plain,
+)
+from tabdar_pipeline.schemas.table import TableSchema
+from tabdar_pipeline.schemas.types import as_floats
+
+ROWS = 100  # fewer show no rule
+SAMPLE = 5000  # rows on which candidates are pruned
+LEVELS = 1000  # of a column that determines another
+EACH = 8  # rows that share a level, on average, or a dependency is no news
+ADDENDS = 40  # columns among which sums are sought
+CHANCE = 0.98  # an inequality that shuffled rows keep as often is none
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """A constraint, and how many of the rows to which it applies keep it."""
+
+    constraint: Constraint
+    kept: int
+    rows: int
+
+    @property
+    def support(self) -> str:
+        """For a person."""
+        return f"{self.kept:,} of {self.rows:,} rows"
+
+
+def discover(table: pa.Table, schema: TableSchema) -> tuple[Proposal, ...]:
+    """The constraints that every row keeps."""
+    if table.num_rows < ROWS:
+        return ()
+    head = _sample(table)
+    modelled = [c for c in schema.modelled if c.name in table.column_names]
+    candidates = [
+        *_inequalities(head, modelled),
+        *_sums(head, modelled),
+        *_dependencies(head, modelled),
+        *_nulls(table, modelled),
+    ]
+    found = [_supported(candidate, table) for candidate in candidates]
+    return tuple(p for p in found if p.kept == p.rows >= ROWS)
+
+
+def _supported(constraint: Constraint, table: pa.Table) -> Proposal:
+    applies = np.ones(table.num_rows, bool)
+    if not isinstance(constraint, NullWhen):
+        for name in constraint.columns:
+            applies &= np.asarray(pc.is_valid(table[name]).to_numpy())
+    rows = int(applies.sum())
+    return Proposal(constraint, rows - int((constraint.broken(table) & applies).sum()), rows)
+
+
+def _sample(table: pa.Table) -> pa.Table:
+    rows = np.random.default_rng(0).permutation(table.num_rows)[:SAMPLE]
+    return table.take(pa.array(np.sort(rows)))
+
+
+def _inequalities(head: pa.Table, columns: Sequence[Column]) -> Iterator[Constraint]:
+    """Pairs of times whose ranges overlap, that are in order in every row, and not by chance."""
+    times = [c for c in columns if c.kind is Kind.DATETIME]
+    for a, b in combinations(times, 2):
+        if a.arrow_type != b.arrow_type:
+            continue
+        for low, high in ((a, b), (b, a)):
+            rule = Inequality(low.name, high.name)
+            known = head.filter(pc.and_(pc.is_valid(head[low.name]), pc.is_valid(head[high.name])))
+            if known.num_rows < ROWS or rule.broken(known).any():
+                continue
+            shuffled = known[high.name].take(pa.array(np.random.default_rng(0).permutation(known.num_rows)))
+            mixed = pa.table([known[low.name], shuffled], names=[low.name, high.name])
+            if 1 - rule.broken(mixed).mean() < CHANCE:
+                strict = Inequality(low.name, high.name, strict=True)
+                yield rule if strict.broken(known).any() else strict
+
+
+def _sums(head: pa.Table, columns: Sequence[Column]) -> Iterator[Constraint]:
+    """A number that is the sum of others: least squares finds them, where their weights are one."""
+    numbers = [c for c in columns if c.kind is Kind.NUMBER][:ADDENDS]
+    head = head.slice(0, 1000)
+    values = {c.name: np.asarray(as_floats(head[c.name]).to_numpy(), np.float64) for c in numbers}
+    for total, sums in values.items():
+        others = [name for name in values if name != total]
+        if len(others) < 2:
+            continue
+        parts = _addends(sums, np.stack([values[name] for name in others], axis=1))
+        rule = Sum(total, tuple(others[i] for i in parts), _decimals(sums))
+        if len(parts) >= 2 and not rule.broken(head).any():
+            yield rule
+
+
+def _addends(total: NDArray[np.float64], others: NDArray[np.float64]) -> list[int]:
+    """The columns (N, C) that add up to the total (N,), or none."""
+    known = np.isfinite(total) & np.isfinite(others).all(axis=1)
+    if known.sum() < max(ROWS, 2 * others.shape[1]) or np.ptp(total[known]) == 0:
+        return []
+    chosen = np.flatnonzero(np.ptp(others[known], axis=0) > 0)
+    design = np.column_stack([others[known][:, chosen], np.ones(known.sum())])
+    weights, *_ = np.linalg.lstsq(design, total[known], rcond=None)
+    spread = np.abs(weights[:-1]) * others[known][:, chosen].std(axis=0) / total[known].std()
+    parts = chosen[spread > 1e-3]
+    one = np.abs(weights[:-1][spread > 1e-3] - 1) < 0.02
+    return [int(p) for p in parts] if len(parts) and one.all() else []
+
+
+def _decimals(values: NDArray[np.float64]) -> int:
+    known = values[np.isfinite(values)]
+    return next((d for d in range(9) if np.allclose(np.round(known, d), known, rtol=0, atol=1e-9)), 9)
+
+
+def _dependencies(head: pa.Table, columns: Sequence[Column]) -> Iterator[Constraint]:
+    """Pairs of columns of which one's value gives the other's; of two that give each other, the first alone."""
+    levels = {c.name: codes(head[c.name]) for c in columns if c.kind in (Kind.CATEGORY, Kind.NUMBER)}
+    sizes = {name: int(it.max(initial=-1)) + 1 for name, it in levels.items()}
+    few = [name for name, size in sizes.items() if 2 <= size <= min(LEVELS, head.num_rows // EACH)]
+    if not few:
+        return
+    every = np.stack([levels[name] for name in few], axis=1)
+    for i, on in enumerate(few):
+        ordered = every[np.argsort(every[:, i], kind="stable")]
+        same = (ordered[1:, i] == ordered[:-1, i])[:, None]
+        both = same & (ordered[1:] >= 0) & (ordered[:-1] >= 0)
+        follows = ~(both & (ordered[1:] != ordered[:-1])).any(axis=0)
+        for j in np.flatnonzero(follows):
+            if i != j and (sizes[few[j]], -j) < (sizes[on], -i):
+                yield Dependency(on, few[j])
+
+
+def _nulls(table: pa.Table, columns: Sequence[Column]) -> Iterator[Constraint]:
+    """Columns that are NULL exactly where a category has some of its values."""
+    categories = {c.name: codes(table[c.name]) for c in columns if c.kind is Kind.CATEGORY}
+    for column in columns:
+        empty = np.asarray(pc.is_null(table[column.name]).to_numpy())
+        if not 0 < empty.sum() < table.num_rows:
+            continue
+        for name, levels in categories.items():
+            if name == column.name or (levels < 0).any():
+                continue
+            share = np.bincount(levels, empty) / np.bincount(levels)
+            if len(share) <= LEVELS and np.isin(share, (0.0, 1.0)).all() and len(set(share)) == 2:
+                texts = plain(table[name]).unique().cast(pa.string()).to_pylist()
+                yield NullWhen(
+                    column.name, name, tuple(sorted(t for t, s in zip(texts, share, strict=True) if s))
+                )
