@@ -1,13 +1,17 @@
 """What ties the columns of a row together: discovered, declared, and kept in every synthetic row."""
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
+from tabdar_pipeline.cli import app
 from tabdar_pipeline.codec.number import NumberSettings
 from tabdar_pipeline.codec.table import Block, TableCodec
 from tabdar_pipeline.errors import ConditionError, UsageError
@@ -210,3 +214,31 @@ def test_a_constraint_that_makes_no_sense_is_refused(trips: pa.Table, entry: str
     text = Contract.infer(trips, infer_schema(trips, "trips")).to_yaml().split("\nconstraints:")[0] + "\n"
     with pytest.raises(UsageError, match=fact):
         Contract.from_yaml(f"{text}constraints:\n- {entry}\n")
+
+
+def test_a_diff_says_what_a_person_must_decide(trips: pa.Table, tmp_path: Path) -> None:
+    """Compatible drift exits with 0, all else with 1; `tabdar contract SOURCE` still proposes."""
+    run, source, contract = CliRunner(), tmp_path / "trips.parquet", tmp_path / "trips.yaml"
+    pq.write_table(trips, source)
+    assert run.invoke(app, ["contract", str(source), "--out", str(contract)]).exit_code == 0
+    ask = ["contract", "diff", str(contract), str(source)]
+    assert run.invoke(app, ask).stdout.strip() == "nothing changed"
+
+    more = trips.set_column(6, "payment", pa.array(["coin", *trips["payment"].to_pylist()[1:]]))
+    more = more.set_column(10, "child_age", pa.array([-3, *trips["child_age"].to_pylist()[1:]]))
+    pq.write_table(more.set_column(1, "dropoff", trips["pickup"]), source)
+    said = run.invoke(app, ask)
+    assert said.exit_code == 0
+    for line in (
+        "payment: new levels 'coin'",
+        "child_age: minimum is -3, was 0",
+        f"{TIMES.sentence} is broken by 1,500",
+    ):
+        assert line in said.stdout
+
+    pq.write_table(more.drop_columns(["tip"]).append_column("tax", trips["fare"]), source)
+    said = run.invoke(app, [*ask, "--json"])
+    facts = json.loads(said.stdout)
+    assert said.exit_code == 1
+    assert not facts["compatible"]
+    assert {d["column"] for d in facts["differences"] if not d["compatible"]} == {"tip", "tax"}

@@ -41,6 +41,7 @@ class Checked:
     snapshot: Snapshot
     contract: Contract
     violations: tuple[Violation, ...]
+    exceptions: dict[str, int]  # rows that break a constraint, by its sentence
     inferred: bool
 
 
@@ -72,7 +73,8 @@ def take_snapshot(plan: Plan, warehouse: Warehouse) -> Checked:
     for old in taken.path.parent.glob("*.parquet"):
         if old != taken.path and not violations:
             old.unlink()
-    return Checked(taken, contract, violations, inferred)
+    exceptions = {} if violations else contract.exceptions(table)
+    return Checked(taken, contract, violations, exceptions, inferred)
 
 
 def fit_model(plan: Plan, progress: "Callable[[EpochRecord], None]") -> "TabDAR":
@@ -101,7 +103,15 @@ def export_model(plan: Plan) -> "ExportRecord":
     return TabDAR.load(plan.home / MODEL).export()
 
 
-def draw_candidate(plan: Plan, progress: Callable[[int, int], None]) -> int:
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """The rows of a candidate, and how many of them were drawn again because they broke a constraint."""
+
+    rows: int
+    redrawn: int
+
+
+def draw_candidate(plan: Plan, progress: Callable[[int, int], None]) -> Drawn:
     """Sample through onnxruntime into a parquet file; block by block, never the whole table."""
     from tabdar_pipeline import runtime
 
@@ -116,7 +126,7 @@ def draw_candidate(plan: Plan, progress: Callable[[int, int], None]) -> int:
             done += batch.num_rows
             progress(done, rows)
     partial.replace(plan.home / CANDIDATE)
-    return rows
+    return Drawn(rows, sampler.engine.watch.counts.get("redrawn", 0))
 
 
 def judge_candidate(plan: Plan, progress: Callable[[str, float], None]) -> Judged:
@@ -136,9 +146,10 @@ def judge_candidate(plan: Plan, progress: Callable[[str, float], None]) -> Judge
         progress=progress,
     )
     limits = plan.policy.limits(figures)
-    suite = run_suite(candidate, contract, limits, figures.values)
-    decision = decide(figures, limits, suite)
     model = TabDAR.load(plan.home / MODEL)
+    enforced = replace(contract, constraints=model.codec.rules.constraints)
+    suite = run_suite(candidate, enforced, limits, figures.values)
+    decision = decide(figures, limits, suite)
     page = report.html(
         figures,
         parts.train,

@@ -138,7 +138,13 @@ def snapshot_asset(plan: Plan, asset: dg.AssetSpec) -> dg.AssetsDefinition:
                 dg.AssetCheckResult(
                     check_name="contract",
                     passed=not checked.violations,
-                    metadata={"violations": metadata.lines(v.sentence() for v in checked.violations)},
+                    metadata={
+                        "violations": metadata.lines(v.sentence() for v in checked.violations),
+                        "exceptions": metadata.lines(
+                            f"{rows:,} rows break a constraint: {sentence}"
+                            for sentence, rows in checked.exceptions.items()
+                        ),
+                    },
                 )
             ],
         )
@@ -230,10 +236,11 @@ def _candidate(plan: Plan, asset: dg.AssetSpec) -> dg.AssetsDefinition:
                 told[0] = done * 10 // rows
                 context.log.info(f"{done:,} of {rows:,} rows")
 
-        rows = steps.draw_candidate(ready, tell)
+        drawn = steps.draw_candidate(ready, tell)
         return dg.MaterializeResult(
             metadata={
-                "dagster/row_count": rows,
+                "dagster/row_count": drawn.rows,
+                "redrawn_rows": drawn.redrawn,
                 "dagster/uri": str(plan.home / steps.CANDIDATE),
                 "seed": plan.sample_seed,
             }

@@ -32,10 +32,10 @@ for command in (
     imputing.impute,
     evaluation.evaluate,
     fitting.export,
-    contracts.contract,
     demonstration.demo,
 ):
     app.command()(command)
+app.add_typer(contracts.app, name="contract")
 app.add_typer(releases.app, name="release")
 
 

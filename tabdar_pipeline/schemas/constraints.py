@@ -80,19 +80,19 @@ class Sum:
 class Dependency:
     """The value of one column follows from that of another: zip -> city."""
 
-    on: str
+    by: str
     column: str
     kind: ClassVar[Literal["dependency"]] = "dependency"
 
     @property
     def columns(self) -> tuple[str, ...]:
         """Those it is about."""
-        return self.on, self.column
+        return self.by, self.column
 
     @property
     def sentence(self) -> str:
         """For a person."""
-        return f"{self.on!r} determines {self.column!r}"
+        return f"{self.by!r} determines {self.column!r}"
 
     def broken(self, table: pa.Table) -> Flags:
         """(N,) the rows that hold another value than most rows with the same one."""
@@ -110,23 +110,23 @@ class NullWhen:
     """A column is NULL exactly where another has one of these values: tip, where payment is cash."""
 
     column: str
-    on: str
+    by: str
     values: tuple[str, ...]
     kind: ClassVar[Literal["null_when"]] = "null_when"
 
     @property
     def columns(self) -> tuple[str, ...]:
         """Those it is about."""
-        return self.on, self.column
+        return self.by, self.column
 
     @property
     def sentence(self) -> str:
         """For a person."""
-        return f"{self.column!r} is NULL exactly where {self.on!r} is {' or '.join(map(repr, self.values))}"
+        return f"{self.column!r} is NULL exactly where {self.by!r} is {' or '.join(map(repr, self.values))}"
 
     def broken(self, table: pa.Table) -> Flags:
         """(N,) the rows that are NULL and should not be, or should and are not."""
-        on = plain(table[self.on])
+        on = plain(table[self.by])
         empty = _true(pc.is_in(on.cast(pa.string()), pa.array(self.values, pa.string())))
         known = ~_true(pc.is_null(on))
         return np.asarray(known & (empty != _true(pc.is_null(table[self.column]))))
@@ -140,7 +140,7 @@ def to_record(constraint: Constraint) -> dict[str, Any]:
     """Plain values.
 
     >>> to_record(Dependency("zip", "city"))
-    {'kind': 'dependency', 'on': 'zip', 'column': 'city'}
+    {'kind': 'dependency', 'by': 'zip', 'column': 'city'}
     """
     values = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(constraint).items()}
     return {"kind": constraint.kind} | values

@@ -40,6 +40,24 @@ class Rules:
     allowed: tuple[str, ...] | None = None
     unique: bool = False
 
+    @classmethod
+    def seen(cls, column: Column, values: pa.ChunkedArray) -> Self:
+        """What these cells satisfy, and no wider."""
+        if column.kind in (Kind.NUMBER, Kind.DATETIME):
+            ends = pc.min_max(_finite(values))
+            if ends["min"].as_py() is None:
+                return cls()
+            return cls(minimum=str(ends["min"].cast(pa.string())), maximum=str(ends["max"].cast(pa.string())))
+        if column.kind is Kind.CATEGORY:
+            levels = sorted(cls.levels(values))
+            return cls(allowed=tuple(levels) if len(levels) <= VOCABULARY else None)
+        return cls(unique=column.kind is Kind.KEY)
+
+    @staticmethod
+    def levels(values: pa.ChunkedArray) -> set[str]:
+        """The values that occur, as text."""
+        return set(pc.unique(_text(values)).drop_null().to_pylist())
+
 
 @dataclass(frozen=True, slots=True)
 class Contract:
@@ -53,7 +71,12 @@ class Contract:
     def infer(cls, table: pa.Table, schema: TableSchema) -> Self:
         """The contract that this table satisfies."""
         found = tuple(proposal.constraint for proposal in discover(table, schema))
-        return cls(schema, {c.name: _seen(c, table[c.name]) for c in schema.columns}, found)
+        return cls(schema, {c.name: Rules.seen(c, table[c.name]) for c in schema.columns}, found)
+
+    @classmethod
+    def of(cls, column: Column, rules: Rules) -> Self:
+        """A contract of one column alone."""
+        return cls(TableSchema(column.name, (column,)), {column.name: rules})
 
     @property
     def hash(self) -> str:
@@ -171,18 +194,6 @@ def _compact(rules: Rules) -> dict[str, Any]:
     if rules.allowed is not None:
         record["allowed"] = list(rules.allowed)
     return record
-
-
-def _seen(column: Column, values: pa.ChunkedArray) -> Rules:
-    if column.kind in (Kind.NUMBER, Kind.DATETIME):
-        ends = pc.min_max(_finite(values))
-        if ends["min"].as_py() is None:
-            return Rules()
-        return Rules(minimum=str(ends["min"].cast(pa.string())), maximum=str(ends["max"].cast(pa.string())))
-    if column.kind is Kind.CATEGORY:
-        levels = sorted(pc.unique(_text(values)).drop_null().to_pylist())
-        return Rules(allowed=tuple(levels) if len(levels) <= VOCABULARY else None)
-    return Rules(unique=column.kind is Kind.KEY)
 
 
 def _finite(values: pa.ChunkedArray) -> pa.ChunkedArray:

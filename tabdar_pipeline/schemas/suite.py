@@ -79,8 +79,24 @@ def run_suite(
         for m in limits
     ]
     return SuiteResult(
-        (*_run("candidate", frame, on_rows, names), *_run("figures", measured, on_figures, {}))
+        (
+            *_run("candidate", frame, on_rows, names),
+            *_on_constraints(candidate, contract),
+            *_run("figures", measured, on_figures, {}),
+        )
     )
+
+
+def _on_constraints(candidate: pa.Table, contract: Contract) -> list[ExpectationResult]:
+    """That every row keeps what ties its columns together."""
+    import pandas as pd
+
+    if not contract.constraints:
+        return []
+    names = {str(i): constraint.sentence for i, constraint in enumerate(contract.constraints)}
+    kept = pd.DataFrame({str(i): ~c.broken(candidate) for i, c in enumerate(contract.constraints)})
+    expected = [("ExpectColumnValuesToBeInSet", {"column": i, "value_set": [True]}) for i in names]
+    return _run("constraints", kept, expected, names)
 
 
 Expected = tuple[str, dict[str, Any]]
