@@ -163,9 +163,9 @@ def test_samples_go_into_a_database_beside_other_tables(model, folder, tmp_path)
 
 def test_a_database_is_learned_with_its_keys(folder):
     """The primary key of a source is a key to the model: made anew, never modelled."""
-    rows, schema = fitting.learnable(folder / "crm.duckdb", "main.people", None)
-    assert rows.num_rows == 40
-    assert [column.kind for column in schema.columns] == ["key", "number"]
+    it = fitting.learnable(folder / "crm.duckdb", "main.people", None)
+    assert it.rows.num_rows == 40
+    assert [column.kind for column in it.schema.columns] == ["key", "number"]
 
 
 def test_missing_cells_are_filled_and_others_kept(model, folder):

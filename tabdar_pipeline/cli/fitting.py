@@ -62,7 +62,7 @@ def fit(
         missing=missing.value,
     )
     refuse_foreign_folder(model_dir)
-    it = _learnable(source, table, contract)
+    it = learnable(source, table, contract)
     with progress_bar("fitting") as tell:
         model = TabDAR.fit(
             it.rows,
@@ -115,7 +115,7 @@ def export(
 
 
 @dataclass(frozen=True, slots=True)
-class _Learnable:
+class Learnable:
     """What a model is fitted to."""
 
     rows: "pa.Table"
@@ -123,7 +123,7 @@ class _Learnable:
     constraints: "tuple[Constraint, ...] | None"  # None: to be discovered
 
 
-def _learnable(source: Path, table: str | None, contract: Path | None) -> _Learnable:
+def learnable(source: Path, table: str | None, contract: Path | None) -> Learnable:
     """The rows of a source, their schema and constraints: inferred, or as a contract declares them."""
     from tabdar_pipeline.schemas.contract import Contract
     from tabdar_pipeline.schemas.infer import infer_schema
@@ -136,6 +136,6 @@ def _learnable(source: Path, table: str | None, contract: Path | None) -> _Learn
     rows = rows.select([c for c in rows.column_names if c != PANDAS_INDEX])
     if declared is not None:
         declared.enforce(rows)
-        return _Learnable(rows, declared.schema, declared.constraints)
+        return Learnable(rows, declared.schema, declared.constraints)
     keys = describe(Warehouse(source), table).keys if table is not None else ()
-    return _Learnable(rows, infer_schema(rows, table or source.stem, sql_types, keys), None)
+    return Learnable(rows, infer_schema(rows, table or source.stem, sql_types, keys), None)
