@@ -42,6 +42,7 @@ DEFAULT_SECONDS = 120.0
 REVEAL: "Reveal" = "cached"  # who sees whom: the default is what the judge prefers
 KEEP_EVERY_S = 60.0
 SOLVER_STEPS = 4
+_THRESHOLDS = 1  # stream of the random part of how many rows must share a value
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +109,8 @@ class TabDAR:
             settings = replace(settings, seconds=DEFAULT_SECONDS)
         rows = _arrow(table)
         schema = schema or infer_schema(rows, name)
-        codec = TableCodec.fit(rows, schema, NumberSettings(), settings.missing)
+        thresholds = np.random.default_rng([settings.seed, _THRESHOLDS])
+        codec = TableCodec.fit(rows, schema, NumberSettings(), settings.missing, thresholds)
         encoded = codec.encode(rows, schema, np.random.default_rng(settings.seed))
         return cls._fit(encoded, schema, codec, settings, progress, resume, started)
 

@@ -92,6 +92,7 @@ def _facts(model: "TabDAR", model_dir: Path, rows: int) -> dict[str, Any]:
         "seconds": last.seconds,
         "parity": model.export().parity,
         "validation_loss": min(r.validation_loss for r in model.history),
+        "protected": model.codec.to_json()["protected"],
     }
 
 
