@@ -44,6 +44,7 @@ _EPOCH_STEPS = 75  # where the device likes so small a batch
 DEFAULT_SECONDS = 120.0
 REVEAL: "Visibility" = "cached"  # who sees whom: the default is what the judge prefers
 KEEP_EVERY_S = 60.0
+_THRESHOLDS = 1  # stream of the random part of how many rows must share a value
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +114,10 @@ class TabDAR:
         schema = schema or infer_schema(rows, name)
         if constraints is None:
             constraints = [proposal.constraint for proposal in discover(rows, schema)]
-        codec = TableCodec.fit(rows, schema, NumberSettings(), settings.missing, constraints)
+        thresholds = np.random.default_rng([settings.seed, _THRESHOLDS])
+        codec = TableCodec.fit(
+            rows, schema, NumberSettings(), settings.missing, constraints=constraints, rng=thresholds
+        )
         encoded = codec.encode(rows, schema, np.random.default_rng(settings.seed))
         return cls._fit(encoded, schema, codec, settings, progress, resume, started)
 

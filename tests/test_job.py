@@ -85,6 +85,7 @@ def test_the_manifest_says_where_the_rows_come_from(root: Path) -> None:
     assert all(
         len(manifest[name]) == 64 for name in ("contract_hash", "schema_fingerprint", "model_fingerprint")
     )
+    assert manifest["protected"]["region"]["rows"] >= 5 and manifest["protected"]["spend"]["clipped"] > 0
     assert verify(Warehouse(root / "demo.duckdb"), TARGET)
 
 

@@ -37,6 +37,12 @@ def test_a_published_manifest_is_read_back_without_what_the_warehouse_added() ->
     assert Manifest.from_json(published).hash == MANIFEST.hash
 
 
+def test_a_manifest_of_before_columns_were_counted_is_still_read() -> None:
+    """It says nothing of what was kept back."""
+    record = {name: value for name, value in MANIFEST.to_json().items() if name != "protected"}
+    assert Manifest.from_json(record).protected == {}
+
+
 @given(st.dictionaries(st.text(), st.integers() | st.text() | st.floats(allow_nan=False) | st.none()))
 def test_the_hash_is_of_the_facts_and_not_of_their_order(settings: dict[str, object]) -> None:
     """Equal settings in another order, equal hash; another setting, another hash."""

@@ -1,7 +1,7 @@
 """What a person sees of a materialization in Dagster: counts, schema, lineage, pictures."""
 
 import base64
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import dagster as dg
@@ -50,6 +50,18 @@ def figures_table(values: dict[str, float], floor: dict[str, float]) -> dg.Markd
     """Figures beside their floor."""
     rows = "\n".join(f"| {n} | {v:.4g} | {floor[n]:.4g} |" for n, v in values.items())
     return dg.MetadataValue.md(f"| figure | synthetic | floor |\n|---|---|---|\n{rows}")
+
+
+def protected_table(protected: Mapping[str, Mapping[str, int]]) -> dg.MarkdownMetadataValue:
+    """What the codec keeps back of each column, in counts."""
+    rows = "\n".join(
+        f"| {name.replace('|', '/')} | {' | '.join(map(str, it.values()))} |"
+        for name, it in protected.items()
+    )
+    return dg.MetadataValue.md(
+        "| column | rows that must share a value | rare levels | their cells | numbers clipped |\n"
+        f"|---|---|---|---|---|\n{rows}"
+    )
 
 
 def lines(items: Iterable[Any]) -> dg.MarkdownMetadataValue:

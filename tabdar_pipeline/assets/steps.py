@@ -158,6 +158,7 @@ def judge_candidate(plan: Plan, progress: Callable[[str, float], None]) -> Judge
         title=f"{plan.table} → {plan.target}",
         decision=decision,
         history=model.history,
+        protected=model.codec.to_json()["protected"],
         facts=_facts(plan, taken, contract, model),
     )
     shelf.write_text(plan.home / REPORT, page)
@@ -182,11 +183,8 @@ def publish_release(plan: Plan, warehouse: Warehouse) -> Release:
     judged = shelf.get(plan.home, "judged")
     if not judged["decision"]["passed"]:
         raise ReleaseRefused(plan.target, tuple(judged["decision"]["reasons"]))
-    now = (
-        checkpoint.file_hash(plan.home / CANDIDATE),
-        taken.data_version,
-        checkpoint.describe(plan.home / MODEL).fingerprint,
-    )
+    model = checkpoint.describe(plan.home / MODEL)
+    now = (checkpoint.file_hash(plan.home / CANDIDATE), taken.data_version, model.fingerprint)
     if now != (judged["candidate"], judged["data_version"], judged["model"]):
         raise ReleaseRefused(
             plan.target,
@@ -207,6 +205,7 @@ def publish_release(plan: Plan, warehouse: Warehouse) -> Release:
         figures=judged["figures"]["values"],
         floor=judged["figures"]["floor"],
         decision=judged["decision"],
+        protected=model.codec.to_json()["protected"],
     )
     rows = plan.home / CANDIDATE
     comments = describe(warehouse, plan.table).comments
@@ -271,7 +270,6 @@ def _facts(plan: Plan, taken: Snapshot, contract: Contract, model: "TabDAR") -> 
         "model": model.fingerprint,
         "seeds": f"fit {plan.fit.seed}, sample {plan.sample_seed}",
         "trained for": f"{model.history[-1].seconds:.0f} s, {model.history[-1].epoch:.0f} epochs",
-        "cells of rare levels, not learned": dict(model.codec.rare) or "none",
         **{f"library {name}": number for name, number in library_versions().items()},
     }
 

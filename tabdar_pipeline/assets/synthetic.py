@@ -187,6 +187,7 @@ def model_asset(plan: Plan, asset: dg.AssetSpec) -> dg.AssetsDefinition:
                 "validation_loss": min(r.validation_loss for r in fitted.history),
                 "learning_curve": metadata.picture(learning_png(fitted.history), "learning curve"),
                 "settings": fitted.settings,
+                "protected": metadata.protected_table(fitted.codec.to_json()["protected"]),
             },
         )
 

@@ -95,6 +95,7 @@ def _facts(model: "TabDAR", model_dir: Path, rows: int) -> dict[str, Any]:
         "parity": model.export().parity,
         "constraints": [constraint.sentence for constraint in model.codec.rules.constraints],
         "validation_loss": min(r.validation_loss for r in model.history),
+        "protected": model.codec.to_json()["protected"],
     }
 
 

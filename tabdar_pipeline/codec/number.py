@@ -72,6 +72,8 @@ class NumberCodec:
         values, counts = np.unique(ticks[~special], return_counts=True)
         atom = _atoms(counts, settings)
         dense = int(counts[~atom].sum())
+        if atom.any() and dense < settings.shared:
+            dense = 0  # too few to be averaged: the nearest atom stands for them
         bins = int(np.clip(dense // settings.rows_per_bin, 1, settings.bins)) if dense else 0
         quantiles = Quantiles.fit(values[~atom], counts[~atom], settings.shared) if dense else None
         low, high = _intervals(values, counts, atom, bins, quantiles)

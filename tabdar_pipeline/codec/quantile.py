@@ -2,7 +2,8 @@
 
 A dense column (a salary, a weight) has values that one person has. They enter only as means of
 several neighbours in rank; a value that several rows share keeps its own flat piece of ranks, so
-it comes back as itself with its own frequency.
+it comes back as itself with its own frequency. The few rows between two such values, or beyond the
+last, get the value of their neighbour.
 """
 
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
+Counts = NDArray[np.int64]
 KNOTS = 1024
 
 
@@ -23,21 +25,18 @@ class Quantiles:
     values: Floats  # (J,)
 
     @classmethod
-    def fit(cls, values: Floats, counts: NDArray[np.int64], shared: int) -> Self:
+    def fit(cls, values: Floats, counts: Counts, shared: int) -> Self:
         """From distinct sorted values and how many rows have each; `shared` rows make a value public."""
         rows = int(counts.sum())
         upper = np.cumsum(counts)
         lower = upper - counts
-        public = counts >= shared
-        edges = _edges(rows, shared)
-        middle = (lower + upper) / 2
-        group = np.searchsorted(edges, middle, side="right")
-        group = np.where(public, -1 - np.arange(len(values)), group)  # a public value stands alone
-        start = np.flatnonzero(np.r_[True, group[1:] != group[:-1]])
-        weight = np.add.reduceat(counts, start)
-        mean = np.add.reduceat(values * counts, start) / weight
-        low, high = lower[start], lower[start] + weight
-        alone = public[start]
+        public = counts >= max(shared, 2)
+        start = _starts(counts, public, shared)
+        alone = np.logical_or.reduceat(public, start)  # with at most a few strangers, who get its value
+        mine = np.repeat(alone, np.diff(np.r_[start, len(counts)]))
+        weight = np.where(mine & ~public, 0, counts)
+        mean = np.add.reduceat(values * weight, start) / np.add.reduceat(weight, start)
+        low, high = lower[start], np.r_[lower[start[1:]], rows]
         first = np.where(alone, low, (low + high) / 2)
         ranks = np.stack([first, np.where(alone, high, first)], axis=1).ravel()
         keep = np.stack([np.full(len(start), True), alone], axis=1).ravel()
@@ -73,3 +72,35 @@ def _edges(rows: int, shared: int) -> Floats:
     tail = tail[tail < rows / 2]
     inner = even[(even > tail[-1]) & (even < rows - tail[-1])] if len(tail) else even[1:]
     return np.concatenate([tail, inner, rows - tail[::-1]])
+
+
+def _starts(counts: Counts, public: NDArray[np.bool_], shared: int) -> NDArray[np.intp]:
+    """Where groups of distinct values begin: a public one alone, others with at least `shared` rows.
+
+    A run of fewer rows beside a public value has no group of its own: it would be one person's.
+    """
+    middle = np.cumsum(counts) - counts / 2
+    group = np.searchsorted(_edges(int(counts.sum()), shared), middle, side="right")
+    group = np.where(public, -1 - np.arange(len(counts)), group)
+    start = np.flatnonzero(np.r_[True, group[1:] != group[:-1]])
+    weight, alone = np.add.reduceat(counts, start), public[start]
+    return start[_begins(weight, alone, _rest(weight, alone), shared)]
+
+
+def _begins(weight: Counts, alone: NDArray[np.bool_], rest: Counts, shared: int) -> NDArray[np.bool_]:
+    """Which groups stay groups; the others join the one before them, so that none is too small."""
+    begins = np.ones(len(weight), bool)
+    rows, full = 0, True
+    for g, (w, a, left) in enumerate(zip(weight, alone, rest, strict=True)):
+        begins[g] = g == 0 or (full and (a or left >= shared))
+        rows = w if begins[g] else rows + w
+        full = a or rows >= shared or (full and not begins[g])
+    return begins
+
+
+def _rest(weight: Counts, alone: NDArray[np.bool_]) -> Counts:
+    """Rows from each group to the end of its run, which is where a group stands alone."""
+    below = np.r_[0, np.cumsum(weight)]
+    ends = np.r_[np.flatnonzero(alone), len(weight)]
+    run = ends[np.searchsorted(ends, np.arange(len(weight)))]
+    return np.asarray(below[run] - below[:-1])

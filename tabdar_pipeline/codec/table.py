@@ -15,6 +15,7 @@ from tabdar_pipeline.codec.category import CategoryCodec
 from tabdar_pipeline.codec.constant import ConstantCodec
 from tabdar_pipeline.codec.identifier import IdentifierCodec
 from tabdar_pipeline.codec.number import Cells, NumberCodec, NumberSettings
+from tabdar_pipeline.codec.protection import Protection, guarded, protection
 from tabdar_pipeline.codec.rules import Rules
 from tabdar_pipeline.errors import SourceError, UsageError
 from tabdar_pipeline.schemas.columns import Column, Kind
@@ -62,7 +63,7 @@ class TableCodec:
 
     columns: tuple[ColumnCodec, ...]
     made: Mapping[str, IdentifierCodec | ConstantCodec]  # the columns that are not modelled
-    rare: Mapping[str, int] = field(default_factory=dict)  # cells of levels too rare to keep
+    protected: Mapping[str, Protection] = field(default_factory=dict)  # of the modelled columns
     rules: Rules = field(default_factory=Rules)
 
     @classmethod
@@ -73,27 +74,32 @@ class TableCodec:
         settings: NumberSettings,
         missing: Missing = "generated",
         constraints: Sequence[Constraint] = (),
+        rng: np.random.Generator | None = None,
     ) -> Self:
-        """Learn one codec for each modelled column; missing cells are a code of their own, or unknown."""
+        """Learn one codec for each modelled column; missing cells are a code of their own, or unknown.
+
+        `rng` blurs how many rows must share a value; without it the threshold is exact.
+        """
         codecs: list[ColumnCodec] = []
-        rare: dict[str, int] = {}
+        protected: dict[str, Protection] = {}
         rules = Rules.fit(constraints, table, schema)
         for column in schema.modelled:
             values = modelled_values(rules, table, column)
             if missing == "unknown":
                 values = values.drop_null()
-            if column.kind is Kind.CATEGORY:
-                category = CategoryCodec.fit(values, settings.shared)
-                rare[column.name] = int((category.encode(values) < 0).sum())
-                codecs.append(category)
-            else:
-                codecs.append(NumberCodec.fit(values, settings))
+            own = guarded(column, settings, rng)
+            codec: ColumnCodec = (
+                CategoryCodec.fit(values, own.shared)
+                if column.kind is Kind.CATEGORY
+                else NumberCodec.fit(values, own)
+            )
+            codecs.append(codec)
+            protected[column.name] = protection(codec, values.drop_null(), own.shared)
         made = {c.name: _made(c, combined(table, c)) for c in schema.columns if not c.modelled}
-        rare = {name: n for name, n in rare.items() if n}
-        codec = cls(tuple(codecs), made, rare, rules)
-        encoded = codec.encode(table, schema)
+        fitted = cls(tuple(codecs), made, protected, rules)
+        encoded = fitted.encode(table, schema)
         learned = rules.learn_pairs(schema, codecs, np.where(encoded.known, encoded.codes, -1))
-        return replace(codec, rules=learned)
+        return replace(fitted, rules=learned)
 
     def encode(
         self, table: pa.Table, schema: TableSchema, rng: np.random.Generator | None = None
@@ -167,7 +173,7 @@ class TableCodec:
         return {
             "columns": [codec.to_json() for codec in self.columns],
             "made": {n: c.to_json() for n, c in self.made.items()},
-            "rare": dict(self.rare),
+            "protected": {n: it.to_json() for n, it in self.protected.items()},
             "rules": self.rules.to_json(),
         }
 
@@ -176,8 +182,9 @@ class TableCodec:
         """The codec that `to_json` wrote."""
         columns = tuple(_modelled_from_json(column) for column in record["columns"])
         made = {name: _made_from_json(codec) for name, codec in record["made"].items()}
+        protected = {name: Protection(**it) for name, it in record.get("protected", {}).items()}
         rules = Rules.from_json(record["rules"]) if "rules" in record else Rules()
-        return cls(columns, made, record["rare"], rules)
+        return cls(columns, made, protected, rules)
 
 
 def _modelled_from_json(record: Mapping[str, Any]) -> ColumnCodec:

@@ -1,7 +1,7 @@
 """One self-contained page about a synthetic table: the decision, the figures, the pictures."""
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any, Protocol
 
@@ -42,6 +42,12 @@ _FLOOR = (
 )
 
 
+_KEPT_BACK = (
+    "A level that too few rows share is not learned and never drawn; a number beyond the mean of the outermost "
+    "rows is drawn as that mean. A column of which one row is enough was declared public in the contract."
+)
+
+
 class Verdict(Protocol):
     """What a decision says: quality does not know where it comes from."""
 
@@ -63,6 +69,7 @@ def html(
     title: str,
     decision: Verdict | None = None,
     history: Sequence[Any] = (),
+    protected: Mapping[str, Mapping[str, int]] | None = None,
     facts: Mapping[str, Any] | None = None,
 ) -> str:
     """The page; it asks the network for nothing."""
@@ -82,6 +89,8 @@ def html(
         "<h2>Pairs of columns</h2>",
         _image(plots.pairs_png(figures), "Error of each pair of columns"),
     ]
+    if protected:
+        sections += ["<h2>Protected</h2>", f"<p><small>{_KEPT_BACK}</small></p>", _protected(protected)]
     if history:
         sections += [
             "<h2>Learning</h2>",
@@ -123,6 +132,22 @@ def _table(figures: Figures) -> str:
         f"<th>{h}</th>" for h in ("figure", "synthetic", "floor", "unit", "better", "what it says")
     )
     return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
+
+
+def _protected(protected: Mapping[str, Mapping[str, int]]) -> str:
+    head = ("column", "rows that must share a value", "rare levels", "their cells", "numbers clipped")
+    return _grid(head, [(name, *it.values()) for name, it in protected.items()])
+
+
+def _grid(head: Sequence[str], rows: Iterable[Sequence[str | int]]) -> str:
+    """A table; whole numbers stand on the right."""
+    body = "".join(f"<tr>{''.join(map(_cell, row))}</tr>" for row in rows)
+    names = "".join(f"<th>{name}</th>" for name in head)
+    return f"<table><thead><tr>{names}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def _cell(value: str | int) -> str:
+    return f'<td class="n">{value:,}</td>' if isinstance(value, int) else f"<td>{escape(value)}</td>"
 
 
 def _facts(facts: Mapping[str, Any]) -> str:

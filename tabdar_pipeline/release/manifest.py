@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from importlib.metadata import PackageNotFoundError, version
 from math import isfinite
 from typing import Any, Self
@@ -44,6 +44,7 @@ class Manifest:
     figures: Mapping[str, float]
     floor: Mapping[str, float]
     decision: Mapping[str, Any]
+    protected: Mapping[str, Any] = field(default_factory=dict)  # by column: what was kept back, in counts
 
     def to_json(self) -> dict[str, Any]:
         """Plain values that every JSON reader takes; a figure that is no number is null."""
@@ -53,7 +54,7 @@ class Manifest:
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> Self:
         """The manifest that `to_json` wrote, as it is or as the warehouse published it."""
-        return cls(**{it.name: record[it.name] for it in fields(cls)})
+        return cls(**{it.name: record[it.name] for it in fields(cls) if it.name in record})
 
     @property
     def hash(self) -> str:

@@ -2,6 +2,11 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Literal
+
+# protect: levels that few rows share are not learned, extreme numbers are clipped. public: the
+# column gives no one away, and comes back as it is.
+Privacy = Literal["protect", "public"]
 
 
 class Kind(StrEnum):
@@ -32,6 +37,8 @@ class Column:
     sql_type: str  # as DuckDB describes it: "BIGINT", "DECIMAL(12,2)", "ENUM('a', 'b')"
     nullable: bool
     reason: str = ""  # why this kind was inferred, for a person
+    privacy: Privacy = "protect"
+    rare: int | None = None  # rows that must share a value of a protected column; 5 where not given
 
     @property
     def modelled(self) -> bool:

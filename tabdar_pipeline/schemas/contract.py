@@ -113,6 +113,8 @@ class Contract:
                 "sql_type": c.sql_type,
                 "nullable": c.nullable,
                 **({"reason": c.reason} if c.reason else {}),
+                **({"privacy": c.privacy} if c.privacy != "protect" else {}),
+                **({"rare": c.rare} if c.rare is not None else {}),
                 **_compact(self.rules.get(c.name, Rules())),
             }
             for c in self.schema.columns
@@ -121,6 +123,7 @@ class Contract:
             "# Contract of a source table: reviewed by a person, versioned with the code.\n"
             "# kind: number | datetime | category | key | text | constant\n"
             "# constraints: what ties the columns of a row together; the synthetic rows keep it\n"
+            "# privacy: protect (default) | public; rare: rows that must share a value, 5 where not given\n"
         )
         body: dict[str, Any] = {"table": self.schema.name, "columns": columns}
         if self.constraints:

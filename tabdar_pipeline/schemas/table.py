@@ -4,9 +4,10 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Self
+from typing import Any, Self, get_args
 
-from tabdar_pipeline.schemas.columns import Column, Kind
+from tabdar_pipeline.errors import UsageError
+from tabdar_pipeline.schemas.columns import Column, Kind, Privacy
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +23,13 @@ class TableSchema:
     name: str
     columns: tuple[Column, ...]
 
+    def __post_init__(self) -> None:
+        """Refuse a privacy that means nothing."""
+        for column in self.columns:
+            wrong = _privacy_wrong(column)
+            if wrong:
+                raise UsageError(f"table {self.name!r}, column {column.name!r}: {wrong}")
+
     @property
     def names(self) -> tuple[str, ...]:
         """Column names in the order of the table."""
@@ -34,8 +42,10 @@ class TableSchema:
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 over names, kinds and types; reasons do not count."""
-        facts = [[c.name, c.kind, c.arrow_type, c.sql_type, c.nullable] for c in self.columns]
+        """SHA-256 over names, kinds, types and what is said of privacy; reasons do not count."""
+        facts = [
+            [c.name, c.kind, c.arrow_type, c.sql_type, c.nullable, *_privacy_said(c)] for c in self.columns
+        ]
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
     def __getitem__(self, name: str) -> Column:
@@ -51,3 +61,33 @@ class TableSchema:
         """The schema that `to_json` wrote."""
         columns = tuple(Column(**{**c, "kind": Kind(c["kind"])}) for c in record["columns"])
         return cls(record["name"], columns)
+
+
+def _privacy_said(column: Column) -> list[Any]:
+    """Nothing where it is the default, so that older fingerprints hold."""
+    said = [column.privacy, column.rare]
+    return [] if said == ["protect", None] else said
+
+
+def _privacy_wrong(column: Column) -> str:
+    """What a column says of privacy and cannot have, or nothing."""
+    if column.privacy not in get_args(Privacy):
+        return (
+            f"privacy must be one of {', '.join(get_args(Privacy))}, however it is {column.privacy!r}. "
+            "Correct it."
+        )
+    if column.privacy == "public" and column.kind in (Kind.KEY, Kind.TEXT):
+        return (
+            f"privacy can be public only where values are learned, however a {column.kind} is made anew "
+            "and no real one is kept. Drop `privacy`, or make the column a category."
+        )
+    if column.rare is None:
+        return ""
+    if column.privacy == "public":
+        return f"rare must not be given where privacy is public, however it is {column.rare!r}. Drop one."
+    if not isinstance(column.rare, int) or isinstance(column.rare, bool) or column.rare < 2:
+        return (
+            f"rare must be a whole number of at least 2 rows, however it is {column.rare!r}. "
+            "Raise it, or say `privacy: public`."
+        )
+    return ""
