@@ -10,10 +10,13 @@ import dagster as dg
 import duckdb
 import pyarrow.parquet as pq
 import pytest
+import yaml
+from typer.testing import CliRunner
 
 from tabdar_pipeline.assets.steps import publish_release
+from tabdar_pipeline.cli import app
 from tabdar_pipeline.components.synthetic_table import SyntheticTable
-from tabdar_pipeline.errors import ReleaseRefused
+from tabdar_pipeline.errors import ReleaseRefused, UsageError
 from tabdar_pipeline.warehouse.demo import build_demo
 from tabdar_pipeline.warehouse.duckdb import Warehouse
 from tabdar_pipeline.warehouse.publish import releases, verify
@@ -176,3 +179,37 @@ def test_the_whole_job_runs_on_adult(benchmarks: Path, tmp_path: Path) -> None:
     assert release.row_count == 4000
     assert release.manifest["figures"]["utility"] > 0.7
     assert release.manifest["figures"]["off_support"] == 0
+
+
+def test_a_release_is_handed_on_with_its_documents(root: Path, tmp_path: Path) -> None:
+    """Rows, manifest, data contract, dbt source and cards; whole, and never over what is there."""
+    words = ["release", "export", str(root / "demo.duckdb"), TARGET, str(tmp_path / "out")]
+    said = CliRunner().invoke(app, words, catch_exceptions=False)
+    assert said.stdout.strip().endswith("synthetic.customers r0001, 800 rows")
+    folder = tmp_path / "out"
+    names = {
+        "data.parquet",
+        "manifest.json",
+        "datacontract.yaml",
+        "sources.yml",
+        "DATA_CARD.md",
+        "MODEL_CARD.md",
+    }
+    assert {path.name for path in folder.iterdir()} == names
+
+    contract = yaml.safe_load((folder / "datacontract.yaml").read_text())
+    assert (contract["apiVersion"], contract["kind"], contract["version"]) == (
+        "v3.0.2",
+        "DataContract",
+        "1.0.0",
+    )
+    columns = contract["schema"][0]["properties"]
+    assert [c["name"] for c in columns] == pq.read_schema(folder / "data.parquet").names
+    source = yaml.safe_load((folder / "sources.yml").read_text())["sources"][0]
+    assert (source["name"], source["tables"][0]["name"]) == ("synthetic", "customers")
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert manifest["model_fingerprint"] in (folder / "MODEL_CARD.md").read_text()
+    assert "shape_error" in (folder / "DATA_CARD.md").read_text()
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    with pytest.raises(UsageError, match="must be new"):
+        CliRunner().invoke(app, words, catch_exceptions=False)

@@ -2,6 +2,7 @@
 
 import math
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 
 import numpy as np
 from hypothesis import given, settings
@@ -13,6 +14,7 @@ from tabdar_pipeline.sampling.engine import Cells, Condition
 from tabdar_pipeline.sampling.heun import heun
 from tabdar_pipeline.sampling.limits import Limit
 from tabdar_pipeline.sampling.memory import Memory, Shelf
+from tabdar_pipeline.sampling.pairs import Pair
 from tabdar_pipeline.sampling.schedule import angles
 from tabdar_pipeline.sampling.stopwatch import Stopwatch
 
@@ -156,3 +158,22 @@ def test_memory_grows_without_forgetting() -> None:
     assert memory.filled == 40
     np.testing.assert_array_equal(memory.arrays[0][:, :, :40], np.concatenate(kept, axis=3)[0])
     assert memory.shown[0, :40].all() and not memory.shown[0, 40:].any() and not memory.shown[1].any()
+
+
+def test_what_does_not_go_together_is_not_drawn_together() -> None:
+    """In either order; and a limit that leaves nothing of what goes together is kept as it is."""
+    pair = Pair(0, 2, np.array([[True, False], [False, True], [False, True]]))
+    for order in ((0, 1, 2), (2, 1, 0)):
+        draws = replace(Draws.of(0, 0, 3, rows=500), order=order)
+        cells = complete(FakeEngine(), Cells.empty(500, 3), NONE, ~NONE, draws, pairs=[pair]).cells
+        assert set(zip(cells.codes[:, 0].tolist(), cells.codes[:, 2].tolist(), strict=True)) == {
+            (0, 0),
+            (1, 1),
+            (2, 1),
+        }
+
+    shown = NONE | np.array([True, False, False])  # code 0, which goes with code 0 of the last column alone
+    only = {2: Limit.of_codes(np.array([1]))}
+    draws = Draws.of(0, 0, 3, rows=500)
+    cells = complete(FakeEngine(), Cells.empty(500, 3), shown, ~shown, draws, only, [pair]).cells
+    assert set(cells.codes[:, 2]) == {1}

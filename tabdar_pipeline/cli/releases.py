@@ -11,14 +11,19 @@ from tabdar_pipeline.cli.options import JsonOption
 from tabdar_pipeline.errors import StorageError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from tabdar_pipeline.warehouse.publish import Release
 
 app = typer.Typer(help="Releases in a warehouse.", no_args_is_help=True)
+WarehouseFile = Annotated[Path, typer.Argument(help="The .duckdb file.")]
+Target = Annotated[str, typer.Argument(help="schema.table of the release.")]
+OneRelease = Annotated[int | None, typer.Argument(help="The release; the one served where not given.")]
 
 
 @app.command("list")
 def show_all(
-    warehouse: Annotated[Path, typer.Argument(help="The .duckdb file.")],
+    warehouse: WarehouseFile,
     target: Annotated[str | None, typer.Argument(help="schema.table of the release.")] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -40,9 +45,9 @@ def show_all(
 
 @app.command()
 def show(
-    warehouse: Annotated[Path, typer.Argument(help="The .duckdb file.")],
-    target: Annotated[str, typer.Argument(help="schema.table of the release.")],
-    number: Annotated[int | None, typer.Argument(help="The release; the one served where not given.")] = None,
+    warehouse: WarehouseFile,
+    target: Target,
+    number: OneRelease = None,
 ) -> None:
     """Print one release's manifest."""
     from tabdar_pipeline.warehouse.duckdb import Warehouse
@@ -53,9 +58,9 @@ def show(
 
 @app.command("verify")
 def check(
-    warehouse: Annotated[Path, typer.Argument(help="The .duckdb file.")],
-    target: Annotated[str, typer.Argument(help="schema.table of the release.")],
-    number: Annotated[int | None, typer.Argument(help="The release; the one served where not given.")] = None,
+    warehouse: WarehouseFile,
+    target: Target,
+    number: OneRelease = None,
 ) -> None:
     """Check that a release's rows are those that were published."""
     from tabdar_pipeline.warehouse.duckdb import Warehouse
@@ -72,8 +77,8 @@ def check(
 
 @app.command("rollback")
 def serve(
-    warehouse: Annotated[Path, typer.Argument(help="The .duckdb file.")],
-    target: Annotated[str, typer.Argument(help="schema.table of the release.")],
+    warehouse: WarehouseFile,
+    target: Target,
     number: Annotated[int, typer.Argument(help="The release to serve again.")],
 ) -> None:
     """Serve an earlier release again."""
@@ -85,8 +90,8 @@ def serve(
 
 @app.command("retire")
 def drop(
-    warehouse: Annotated[Path, typer.Argument(help="The .duckdb file.")],
-    target: Annotated[str, typer.Argument(help="schema.table of the release.")],
+    warehouse: WarehouseFile,
+    target: Target,
     number: Annotated[int, typer.Argument(help="The release to retire; never the one served.")],
 ) -> None:
     """Drop a release's rows and copy; its record and manifest stay."""
@@ -98,8 +103,8 @@ def drop(
 
 @app.command("diff")
 def differ(
-    warehouse: Annotated[Path, typer.Argument(help="The .duckdb file.")],
-    target: Annotated[str, typer.Argument(help="schema.table of the release.")],
+    warehouse: WarehouseFile,
+    target: Target,
     before: Annotated[int, typer.Argument(help="The earlier release.")],
     after: Annotated[int, typer.Argument(help="The later release.")],
     as_json: JsonOption = False,
@@ -117,6 +122,37 @@ def differ(
         typer.echo(f"{it.fact}: {it.before} -> {it.after}")
     for name, percent in found.drift.items():
         typer.echo(f"drift of {name}: {percent:.2f} %")
+
+
+@app.command("export")
+def hand_on(
+    warehouse: WarehouseFile,
+    target: Target,
+    folder: Annotated[Path, typer.Argument(help="A new folder.")],
+    number: OneRelease = None,
+) -> None:
+    """Write a release to hand on: parquet, manifest, data contract (ODCS), dbt source, data and model cards."""
+    from tabdar_pipeline.release.documents import Released, documents
+    from tabdar_pipeline.warehouse.duckdb import Warehouse
+    from tabdar_pipeline.warehouse.export import Exported, export
+
+    def texts(it: Exported) -> "Mapping[str, str]":
+        release = it.release
+        return documents(
+            Released(
+                target=release.target,
+                number=release.number,
+                created=release.created.isoformat(timespec="seconds"),
+                rows=release.row_count,
+                rows_hash=release.rows_hash,
+                types=it.types,
+                comments=it.comments,
+                manifest=release.manifest,
+            )
+        )
+
+    release = export(Warehouse(warehouse), target, folder, texts, number)
+    typer.echo(f"{folder}: {release.identifier}, {release.row_count:,} rows")
 
 
 def _release_facts(it: "Release") -> dict[str, Any]:

@@ -45,8 +45,8 @@ def complete(
         for column in _columns(draws.order, asked):
             _remember(engine, memory, pending, shown, filled)
             free = _ask(engine, memory, int(column), len(visible))
-            condition = Condition(free.z, barred(free.logits, int(column), filled, known, pairs))
             rows, limit = np.flatnonzero(asked[:, column]), (limits or {}).get(int(column))
+            condition = Condition(free.z, barred(free.logits, int(column), filled, known, pairs, limit))
             evidence[rows] += _draw(engine, filled, int(column), rows, condition, draws, limit)
             known[rows, column] = True
             if reencodes:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tabdar_pipeline.sampling.engine import Cells, Floats
+from tabdar_pipeline.sampling.limits import Limit
 from tabdar_pipeline.sampling.memory import Flags
 
 BARRED = np.float32(-1e30)
@@ -23,11 +24,19 @@ class Pair:
     allowed: Flags  # (K of on, K of column)
 
 
-def barred(logits: Floats, column: int, cells: Cells, known: Flags, pairs: Sequence[Pair]) -> Floats:
+def barred(
+    logits: Floats,
+    column: int,
+    cells: Cells,
+    known: Flags,
+    pairs: Sequence[Pair],
+    limit: Limit | None = None,
+) -> Floats:
     """Logits (B, K) without the codes that do not go with what a row shows; known (B, C).
 
-    A row that shows what never went together is left as it is.
+    A row to which no code is left, within the limit, is left as it is.
     """
+    inside = slice(None) if limit is None else limit.codes
     for pair in pairs:
         if column == pair.column:
             other, allowed = pair.on, pair.allowed
@@ -36,7 +45,7 @@ def barred(logits: Floats, column: int, cells: Cells, known: Flags, pairs: Seque
         else:
             continue
         open_ = allowed[cells.codes[:, other]] | ~known[:, other, None]
-        open_ |= ~(open_ & (logits > BARRED)).any(axis=1, keepdims=True)
+        open_ |= ~(open_ & (logits > BARRED))[:, inside].any(axis=1, keepdims=True)
         logits = np.where(open_, logits, BARRED)
     return logits
 
