@@ -27,8 +27,8 @@ class Difference:
     def line(self) -> str:
         """For a person.
 
-        >>> Difference("age", "maximum is 95, was 90", compatible=True).line
-        "  age: maximum is 95, was 90"
+        >>> Difference("age", "maximum is 95, was 90", compatible=True).line.strip()
+        'age: maximum is 95, was 90'
         """
         return f"{'  ' if self.compatible else '! '}{self.column}: {self.what}"
 
