@@ -97,14 +97,17 @@ class TabDAR:
         settings: FitSettings | None = None,
         progress: "Callable[[EpochRecord], None] | None" = None,
         resume: Path | None = None,
+        warm: Self | None = None,
         started: float | None = None,
         **overrides: Any,
     ) -> Self:
         """Learn a table. `overrides` are fields of FitSettings: seconds, epochs, seed, device, ...
 
-        `constraints`: what synthetic rows keep; discovered, where not given. `resume`: a folder that keeps the state of training once a minute; a later fit of the same
-        table with the same settings goes on from it. `started`: when the budget began to run, by
-        `time.perf_counter`; now, where it is not given.
+        `constraints`: what synthetic rows keep; discovered, where not given. `resume`: a folder that
+        keeps the state of training once a minute; a later fit of the same table with the same settings
+        goes on from it. `warm`: a model of an earlier state of the table, whose codec and weights this
+        one begins with. `started`: when the budget began to run, by `time.perf_counter`; now, where it
+        is not given.
         """
         started = time.perf_counter() if started is None else started
         settings = replace(settings or FitSettings(), **overrides)
@@ -112,14 +115,23 @@ class TabDAR:
             settings = replace(settings, seconds=DEFAULT_SECONDS)
         rows = _arrow(table)
         schema = schema or infer_schema(rows, name)
-        if constraints is None:
-            constraints = [proposal.constraint for proposal in discover(rows, schema)]
-        thresholds = np.random.default_rng([settings.seed, _THRESHOLDS])
-        codec = TableCodec.fit(
-            rows, schema, NumberSettings(), settings.missing, constraints=constraints, rng=thresholds
-        )
+        if warm is None:
+            codec = _codec(rows, schema, constraints, settings)
+        else:
+            warm.refuse_other(schema)
+            codec = warm.codec
         encoded = codec.encode(rows, schema, np.random.default_rng(settings.seed))
-        return cls._fit(encoded, schema, codec, settings, progress, resume, started)
+        return cls._fit(encoded, schema, codec, settings, progress, resume, warm, started)
+
+    def refuse_other(self, schema: TableSchema) -> None:
+        """Raise UsageError where this model cannot be the beginning of one of that schema."""
+        mine, other = ([(c.name, c.kind, c.arrow_type) for c in s.columns] for s in (self.schema, schema))
+        if mine != other:
+            changed = sorted({c[0] for c in set(mine) ^ set(other)})
+            raise UsageError(
+                f"table {schema.name!r} must have the columns of the model to begin with, however these are "
+                f"others: {', '.join(map(repr, changed))}. Fit without it."
+            )
 
     @classmethod
     def _fit(
@@ -130,6 +142,7 @@ class TabDAR:
         settings: FitSettings,
         progress: "Callable[[EpochRecord], None] | None",
         resume: Path | None,
+        warm: Self | None,
         started: float,
     ) -> Self:
         from tabdar_pipeline.model import resume as kept
@@ -143,8 +156,8 @@ class TabDAR:
             learning_rate=_LEARNING_RATES[preset],
             reveal=REVEAL,
         )
-        learner = _learner(codec, settings, hardware, config, _SIZES[preset])
-        key = _key(encoded, settings)
+        learner = _learner(codec, settings, hardware, config, _SIZES[preset], warm)
+        key = _key(encoded, settings, warm)
         if resume is not None:
             kept.restore(learner, resume, key)
         rows, validation = _rows(encoded, settings.seed, hardware.device)
@@ -176,6 +189,7 @@ class TabDAR:
             "train": asdict(config),
             "rows": len(encoded),
             "precision": str(hardware.precision).removeprefix("torch."),
+            "warm": warm.fingerprint if warm is not None else None,
         }
         return cls(learner.model.eval().cpu(), schema, codec, facts, tuple(learner.state.history))
 
@@ -402,8 +416,25 @@ def _preset(settings: FitSettings, hardware: _Hardware) -> str:
     return "large" if hardware.device.type == "cuda" else "small"
 
 
+def _codec(
+    rows: pa.Table, schema: TableSchema, constraints: Sequence[Constraint] | None, settings: FitSettings
+) -> TableCodec:
+    """The codec of these rows; constraints are discovered where none are given."""
+    if constraints is None:
+        constraints = [proposal.constraint for proposal in discover(rows, schema)]
+    thresholds = np.random.default_rng([settings.seed, _THRESHOLDS])
+    return TableCodec.fit(
+        rows, schema, NumberSettings(), settings.missing, constraints=constraints, rng=thresholds
+    )
+
+
 def _learner(
-    codec: TableCodec, settings: FitSettings, hardware: _Hardware, config: Any, sizes: Mapping[str, int]
+    codec: TableCodec,
+    settings: FitSettings,
+    hardware: _Hardware,
+    config: Any,
+    sizes: Mapping[str, int],
+    warm: TabDAR | None,
 ) -> "Learner":
     import torch
 
@@ -413,7 +444,9 @@ def _learner(
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
-        network = Network(column_specs(codec), ModelConfig(**sizes))
+        network = Network(column_specs(codec), ModelConfig(**sizes) if warm is None else warm.network.config)
+    if warm is not None:
+        network.load_state_dict(warm.network.state_dict())
     return learner(network.to(hardware.device), config, settings.seed)
 
 
@@ -440,11 +473,13 @@ def _rows(encoded: EncodedTable, seed: int, device: "torch.device") -> tuple[Any
     return rows(order[held:]), rows(order[:held] if held >= 10 else order)
 
 
-def _key(encoded: EncodedTable, settings: FitSettings) -> str:
-    """What a kept training state belongs to: these rows and these settings."""
+def _key(encoded: EncodedTable, settings: FitSettings, warm: TabDAR | None) -> str:
+    """What a kept training state belongs to: these rows, these settings, and what it began with."""
     digest = hashlib.sha256(encoded.codes.tobytes())
     digest.update(encoded.values.tobytes())
     digest.update(json.dumps(asdict(settings), sort_keys=True).encode())
+    if warm is not None:
+        digest.update(warm.fingerprint.encode())
     return digest.hexdigest()
 
 

@@ -45,6 +45,9 @@ def fit(
     contract: Annotated[
         Path | None, typer.Option(help="Contract (YAML) that the source must satisfy.")
     ] = None,
+    warm: Annotated[
+        Path | None, typer.Option(help="A model of an earlier state of the table, to begin with.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Learn a table and write a model directory, with its ONNX graphs."""
@@ -73,6 +76,7 @@ def fit(
             started=started,
             progress=lambda r: tell(r.budget, f"epoch {r.epoch:.1f}  loss {r.validation_loss:.3f}"),
             resume=model_dir.with_name(f".{model_dir.name}-training"),
+            warm=TabDAR.load(warm) if warm is not None else None,
         )
     model.save(model_dir)
     facts = _facts(model, model_dir, it.rows.num_rows)
