@@ -40,6 +40,7 @@ _SIZES = {
     "large": {"width": 192, "layers": 6, "heads": 6, "denoiser_width": 128},
 }
 _LEARNING_RATES = {"small": 5e-3, "medium": 4e-3, "large": 2e-3}
+_WARM = 0.4  # of the learning rate, where an earlier model is begun with: it must not be unlearned
 _EPOCH_STEPS = 75  # where the device likes so small a batch
 DEFAULT_SECONDS = 120.0
 REVEAL: "Visibility" = "cached"  # who sees whom: the default is what the judge prefers
@@ -153,7 +154,7 @@ class TabDAR:
         preset = _preset(settings, hardware)
         config = TrainConfig(
             batch=_batch(len(encoded), hardware.device.type),
-            learning_rate=_LEARNING_RATES[preset],
+            learning_rate=_LEARNING_RATES[preset] * (1.0 if warm is None else _WARM),
             reveal=REVEAL,
         )
         learner = _learner(codec, settings, hardware, config, _SIZES[preset], warm)

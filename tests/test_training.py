@@ -122,3 +122,17 @@ def test_tiny_and_odd_tables_work() -> None:
         made = TabDAR.fit(table, epochs=1).sample(7, format="arrow", engine="torch")
         assert made.schema.remove_metadata() == table.schema.remove_metadata()  # type: ignore[union-attr]
         assert made.num_rows == 7  # type: ignore[union-attr]
+
+
+def test_a_model_begins_where_an_earlier_one_ended() -> None:
+    """Its first steps on new rows of the same table find what the earlier one had learned, and keep it."""
+    earlier, more = TabDAR.fit(dependent(1500), epochs=4, seed=0), dependent(1500)
+    cold, warm = (TabDAR.fit(more, epochs=1, seed=1, warm=start) for start in (None, earlier))
+    losses = [[record.validation_loss for record in model.history] for model in (cold, warm)]
+
+    assert losses[1][0] < losses[0][0] - 1
+    assert losses[1][-1] < losses[0][-1] + 0.05
+    assert warm.settings["warm"] == earlier.fingerprint
+    assert warm.codec.to_json() == earlier.codec.to_json()
+    with pytest.raises(UsageError, match=r"others: 'a'"):
+        TabDAR.fit(more.drop_columns(["a"]), epochs=1, warm=earlier)
