@@ -23,6 +23,12 @@ EXPLAINED = {
     "dcr_share": ("", "0.5", "rows are as near to unseen rows as to training rows"),
     "copies": ("share", "lower", "rows that equal a training row"),
     "off_support": ("share", "lower", "rows with a value the source cannot have"),
+    "near_copies": ("risk, at least", "lower", "rows that are a training row but for a little noise"),
+    "distance_ratio": ("risk, at least", "lower", "one row stands for one training row"),
+    "singling_out": ("risk, at least", "lower", "a description fits one training row alone"),
+    "linkability": ("risk, at least", "lower", "two halves of a training row find each other"),
+    "membership": ("risk, at least", "lower", "whether a row was learned can be told"),
+    "inference": ("risk, at least", "lower", "a column of a training row can be told from the others"),
 }
 
 _STYLE = """
