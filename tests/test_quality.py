@@ -12,9 +12,12 @@ import pytest
 
 from tabdar_pipeline.errors import UsageError
 from tabdar_pipeline.quality import plots, report
+from tabdar_pipeline.quality.audit import NAMES
 from tabdar_pipeline.quality.figures import Figures, evaluate
 from tabdar_pipeline.quality.holdout import split
+from tabdar_pipeline.release.decision import Decision
 from tabdar_pipeline.schemas.infer import infer_schema
+from tabdar_pipeline.schemas.suite import Limit
 
 
 def people(rows: int, seed: int, shift: float = 0.0) -> pa.Table:
@@ -143,3 +146,17 @@ def test_figures_agree_with_the_judge(benchmarks: Path, judge_python: str, tmp_p
     }
     for name, tolerance in within.items():
         assert abs(ours.values[name] - scores["synthetic"][name]) <= tolerance, name
+
+
+def test_the_report_shows_the_audit_and_what_was_protected() -> None:
+    """Each attack with its control, inference by column, and counts that say nothing of anyone."""
+    figures = evaluate(TRAIN, HOLDOUT, FRESH, SCHEMA)
+    decision = Decision(False, ("no",), (Limit("inference", None, 0.1, ""),))
+    kept = {"<age>": {"rows": 6, "levels": 0, "cells": 0, "clipped": 1234}}
+    page = report.html(figures, TRAIN, FRESH, SCHEMA, title="t", decision=decision, protected=kept)
+
+    assert set(NAMES) < set(figures.values) == set(figures.floor)
+    for name in NAMES:
+        assert f"<td>{name}</td><td>{report.EXPLAINED[name][2]}</td>" in page
+    assert "Inference, column by column" in page
+    assert "<td>&lt;age&gt;</td>" in page and '<td class="n">1,234</td>' in page

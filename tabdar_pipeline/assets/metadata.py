@@ -7,6 +7,8 @@ from typing import Any
 import dagster as dg
 
 from tabdar_pipeline.assets.plan import Plan
+from tabdar_pipeline.quality.attacks.risk import Risk
+from tabdar_pipeline.quality.audit import Audit
 from tabdar_pipeline.schemas.table import TableSchema
 from tabdar_pipeline.warehouse.publish import Release
 
@@ -50,6 +52,30 @@ def figures_table(values: dict[str, float], floor: dict[str, float]) -> dg.Markd
     """Figures beside their floor."""
     rows = "\n".join(f"| {n} | {v:.4g} | {floor[n]:.4g} |" for n, v in values.items())
     return dg.MetadataValue.md(f"| figure | synthetic | floor |\n|---|---|---|\n{rows}")
+
+
+def audited(audit: Audit | None, ceilings: Mapping[str, float]) -> dict[str, Any]:
+    """The privacy audit: a table and a picture of the attacks, and of inference by column."""
+    from tabdar_pipeline.quality import plots
+
+    if audit is None:
+        return {}
+    return {
+        "attacks": risks_table(audit.risks),
+        "attacks_plot": picture(plots.risks_png(audit.risks, ceilings), "attacks and their risks"),
+        "inference": risks_table(audit.secrets),
+    }
+
+
+def risks_table(risks: Mapping[str, Risk]) -> dg.MarkdownMetadataValue:
+    """What each attack gains, and how often it succeeds."""
+    rows = "\n".join(
+        f"| {name} | {it.value:.3f} | {it.low:.3f} to {it.high:.3f} | {it.train.value:.3f} | {it.control.value:.3f} |"
+        for name, it in risks.items()
+    )
+    return dg.MetadataValue.md(
+        f"| attack | risk | 95 % interval | on training rows | on unseen rows |\n|---|---|---|---|---|\n{rows}"
+    )
 
 
 def protected_table(protected: Mapping[str, Mapping[str, int]]) -> dg.MarkdownMetadataValue:

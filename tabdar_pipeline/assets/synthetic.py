@@ -274,6 +274,7 @@ def _report(plan: Plan, asset: dg.AssetSpec) -> dg.AssetsDefinition:
                 "beside_the_floor": metadata.picture(plots.floor_png(figures), "figures beside their floor"),
                 "columns": metadata.picture(columns, "each column, real and synthetic"),
                 "pairs": metadata.picture(plots.pairs_png(figures), "pair errors"),
+                **metadata.audited(figures.audit, judged.decision.ceilings),
                 **{f"figure/{name}": value for name, value in figures.values.items()},
             },
             check_results=[

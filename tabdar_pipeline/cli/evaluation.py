@@ -2,13 +2,16 @@
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tabdar_pipeline.cli.options import SeedOption
 from tabdar_pipeline.console import progress_bar
 from tabdar_pipeline.errors import UsageError
+
+if TYPE_CHECKING:
+    from tabdar_pipeline.quality.figures import Figures
 
 
 def evaluate(
@@ -59,4 +62,15 @@ def evaluate(
         typer.echo(text)
     else:
         for name, value in found.values.items():
-            typer.echo(f"{name:16} {value:9.4f}   floor {found.floor[name]:9.4f}")
+            typer.echo(f"{name:16} {value:9.4f}   {_beside(name, found)}")
+
+
+def _beside(name: str, found: "Figures") -> str:
+    """A figure's floor; of an attack, its risk and what it is made of."""
+    if found.audit is None or name not in found.audit.risks:
+        return f"floor {found.floor[name]:9.4f}"
+    risk = found.audit.risks[name]
+    return (
+        f"at least; risk {risk.value:.3f} ({risk.low:.3f} to {risk.high:.3f}), "
+        f"success {risk.train.value:.3f} on training rows, {risk.control.value:.3f} on unseen ones"
+    )

@@ -57,6 +57,24 @@ class Policy(dg.Model, dg.Resolvable):
     off_support: Annotated[
         float, Field(ge=0, le=1, description="Share of rows with a value that the source cannot have.")
     ] = _SAFE.off_support
+    near_copies: Annotated[
+        float, Field(ge=0, le=1, description="Rows that are a training row with a little noise, share.")
+    ] = _SAFE.near_copies
+    distance_ratio: Annotated[
+        float, Field(ge=0, le=1, description="Risk that a row's two nearest neighbours tell it was learned.")
+    ] = _SAFE.distance_ratio
+    singling_out: Annotated[
+        float, Field(ge=0, le=1, description="Risk that a description fits one training row alone.")
+    ] = _SAFE.singling_out
+    linkability: Annotated[
+        float, Field(ge=0, le=1, description="Risk that two halves of a training row find each other.")
+    ] = _SAFE.linkability
+    membership: Annotated[
+        float, Field(ge=0, le=1, description="Risk that it can be told whether a row was learned.")
+    ] = _SAFE.membership
+    inference: Annotated[
+        float, Field(ge=0, le=1, description="Risk that a training row's column can be told from the others.")
+    ] = _SAFE.inference
 
     def resolved(self) -> ReleasePolicy:
         """The thresholds as the release room knows them."""

@@ -9,12 +9,14 @@ import pyarrow as pa
 
 from tabdar_pipeline.errors import UsageError
 from tabdar_pipeline.quality import detection, fidelity, privacy
+from tabdar_pipeline.quality.audit import Audit, audit
 from tabdar_pipeline.quality.plain import Plain, plain
 from tabdar_pipeline.quality.utility import utility
 from tabdar_pipeline.schemas.table import TableSchema
 
 ROWS = 20_000  # compared at most; more rows change no decision
 NEIGHBOURS = 4_000  # rows of nearest-neighbour figures
+_AUDIT = 1  # stream of the audit's random numbers
 
 Progress = Callable[[str, float], None]
 
@@ -31,6 +33,7 @@ class Figures:
     rows: Mapping[str, int]
     target: str | None
     seed: int
+    audit: Audit | None = None  # the attacks behind the figures of privacy
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
@@ -40,7 +43,8 @@ class Figures:
     def from_json(cls, record: Mapping[str, Any]) -> Self:
         """The figures that `to_json` wrote."""
         pairs = tuple(tuple(row) for row in record["pairs"])
-        return cls(**{**record, "pairs": pairs, "columns": tuple(record["columns"])})
+        attacks = Audit.from_json(record["audit"]) if record.get("audit") else None
+        return cls(**{**record, "pairs": pairs, "columns": tuple(record["columns"]), "audit": attacks})
 
 
 def evaluate(
@@ -64,8 +68,8 @@ def evaluate(
     size = min(len(b), len(s), ROWS)
     real, fresh, made = a.sample(ROWS, rng), b.sample(size, rng), s.sample(size, rng)
     tell = progress or (lambda _name, _share: None)
-    floor = _figures(real, fresh, a, seed, lambda n, x: tell(f"floor {n}", x / 2))
-    values = _figures(real, made, a, seed, lambda n, x: tell(n, 0.5 + x / 2))
+    floor = _figures(real, fresh, a, seed, lambda n, x: tell(f"floor {n}", x / 3))
+    values = _figures(real, made, a, seed, lambda n, x: tell(n, (1 + x) / 3))
     floor["copies"] = privacy.twins(a)  # equal rows fall on one side of the split
     floor["dcr_share"] = 0.5
     pools = a.sample(10 * NEIGHBOURS, rng), b.sample(10 * NEIGHBOURS, rng)
@@ -74,6 +78,9 @@ def evaluate(
         tell("utility", 1.0)
         floor["utility"] = utility(real.sample(size, rng), b, target, seed)
         values["utility"] = utility(made, b, target, seed)
+    attacks = audit(a, b, s, np.random.default_rng([seed, _AUDIT]), lambda n, x: tell(n, (2 + x) / 3))
+    values |= {name: risk.low for name, risk in attacks.risks.items()}
+    floor |= dict.fromkeys(attacks.risks, 0.0)
     pairs = fidelity.pair_errors(real, made)
     return Figures(
         values,
@@ -84,6 +91,7 @@ def evaluate(
         {"train": len(a), "holdout": len(b), "synthetic": len(s), "compared": size},
         target,
         seed,
+        attacks,
     )
 
 

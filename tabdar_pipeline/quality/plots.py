@@ -1,12 +1,13 @@
 """Figures to look at, as PNG bytes: columns side by side, pairs, learning, distances from the floor."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 
+from tabdar_pipeline.quality.attacks.risk import Rate, Risk
 from tabdar_pipeline.quality.figures import Figures
 from tabdar_pipeline.quality.plain import Plain, plain
 from tabdar_pipeline.schemas.table import TableSchema
@@ -15,7 +16,12 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-REAL, MADE, QUIET = "#4d4d4d", "#0072b2", "#c9c9c9"  # told apart by the colour-blind, and in print
+REAL, MADE, QUIET, BOUND = (
+    "#4d4d4d",
+    "#0072b2",
+    "#c9c9c9",
+    "#d55e00",
+)  # told apart by the colour-blind, and in print
 WIDTH = 3  # plots a row
 BARS = 12
 COLUMNS = 24  # plots in one picture
@@ -92,6 +98,55 @@ def floor_png(figures: Figures) -> bytes:
         axis.spines[["top", "right", "left"]].set_visible(False)
         axis.margins(y=0.2)
     return _png(figure)
+
+
+def risks_png(risks: Mapping[str, Risk], limits: Mapping[str, float]) -> bytes:
+    """Attacks one a line: how often they succeed, and the risk with its interval beside its limit."""
+    figure = _figure(8.6, 0.3 * len(risks) + 1.1)
+    rates, gains = figure.subplots(1, 2, sharey=True)
+    place = np.arange(len(risks))
+    for beside, rate, color, label in (
+        (0.2, [r.baseline for r in risks.values()], QUIET, "a guess that looks at no row"),
+        (0.0, [r.control for r in risks.values()], REAL, "on unseen rows"),
+        (-0.2, [r.train for r in risks.values()], MADE, "on training rows"),
+    ):
+        _intervals(rates, place + beside, rate, color, label)
+    values = [Rate(r.value, r.low, r.high, r.train.attacks) for r in risks.values()]
+    _intervals(gains, place, values, MADE, "risk")
+    bounds = [limits.get(name, np.nan) for name in risks]
+    if np.isfinite(bounds).any():
+        gains.plot(
+            bounds, place, "|", color=BOUND, markersize=13, markeredgewidth=2, label="limit of its low end"
+        )
+    for axis, title in (
+        (rates, "success of the attack"),
+        (gains, "risk: success beyond that on unseen rows"),
+    ):
+        axis.set_title(title, fontsize=8, loc="left")
+        axis.set_xlim(-0.02, 1.02)
+        axis.tick_params(labelsize=7)
+        axis.grid(axis="x", color="#eeeeee")
+        axis.set_axisbelow(True)
+        axis.spines[["top", "right", "left"]].set_visible(False)
+        axis.legend(
+            fontsize=6, frameon=False, loc="upper left", bbox_to_anchor=(0, -0.16 * 3 / len(risks)), ncols=3
+        )
+    rates.set_yticks(place, [name[:28] for name in risks])
+    rates.invert_yaxis()
+    return _png(figure)
+
+
+def secrets_png(secrets: Mapping[str, Risk], limits: Mapping[str, float]) -> bytes:
+    """The same for the inference of each column; all have the limit of inference."""
+    return risks_png(secrets, {name: limits["inference"] for name in secrets if "inference" in limits})
+
+
+def _intervals(axis: "Axes", place: Any, rates: Sequence[Rate], color: str, label: str) -> None:
+    values = np.array([r.value for r in rates])
+    low, high = np.array([r.low for r in rates]), np.array([r.high for r in rates])
+    axis.errorbar(
+        values, place, xerr=[values - low, high - values], fmt="o", ms=4, lw=1.5, color=color, label=label
+    )
 
 
 def learning_png(history: Sequence[Any]) -> bytes:

@@ -1,13 +1,15 @@
 """One self-contained page about a synthetic table: the decision, the figures, the pictures."""
 
 import base64
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any, Protocol
 
 import pyarrow as pa
 
 from tabdar_pipeline.quality import plots
+from tabdar_pipeline.quality.attacks.risk import Risk
+from tabdar_pipeline.quality.audit import Audit
 from tabdar_pipeline.quality.figures import Figures
 from tabdar_pipeline.schemas.table import TableSchema
 
@@ -23,13 +25,19 @@ EXPLAINED = {
     "dcr_share": ("", "0.5", "rows are as near to unseen rows as to training rows"),
     "copies": ("share", "lower", "rows that equal a training row"),
     "off_support": ("share", "lower", "rows with a value the source cannot have"),
+    "near_copies": ("risk, at least", "lower", "rows that are a training row but for a little noise"),
+    "distance_ratio": ("risk, at least", "lower", "one row stands for one training row"),
+    "singling_out": ("risk, at least", "lower", "a description fits one training row alone"),
+    "linkability": ("risk, at least", "lower", "two halves of a training row find each other"),
+    "membership": ("risk, at least", "lower", "one can tell whether a row was learned"),
+    "inference": ("risk, at least", "lower", "a column of a training row can be told from the others"),
 }
 
 _STYLE = """
 body{font:15px/1.5 system-ui,sans-serif;color:#1b1b1b;background:#fff;margin:0 auto;max-width:70rem;padding:1.5rem}
-h1{font-size:1.5rem;margin:0}h2{font-size:1.1rem;margin:2rem 0 .5rem}p{margin:.3rem 0}
+h1{font-size:1.5rem;margin:0}h2{font-size:1.1rem;margin:2rem 0 .5rem}h3{font-size:.95rem;margin:1.2rem 0 .3rem}p{margin:.3rem 0}
 table{border-collapse:collapse;width:100%}td,th{padding:.3rem .6rem;border-bottom:1px solid #e3e3e3;text-align:left}
-td.n{text-align:right;font-variant-numeric:tabular-nums}th{font-weight:600;font-size:.85rem;color:#555}
+td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}th{font-weight:600;font-size:.85rem;color:#555}
 .verdict{padding:.7rem 1rem;border-radius:6px;margin:1rem 0;font-weight:600}
 .yes{background:#e3f1ea;color:#0b5d3b}.no{background:#fbe9e4;color:#8f2d0c}
 .verdict ul{font-weight:400;margin:.3rem 0 0 1.2rem;padding:0}img{max-width:100%;height:auto}small{color:#666}
@@ -48,6 +56,21 @@ _KEPT_BACK = (
 )
 
 
+_RISK = (
+    *("attack", "what succeeds", "attacks", "on training rows", "on unseen rows", "blind guess"),
+    *("risk", "at least", "at most"),
+)
+_ATTACKED = (
+    "Each attack is run on training rows and, as a control, on real rows that the model never saw: what it gains "
+    "on these says something of everyone, and of no one in particular. The risk is what it gains beyond, "
+    "(training - unseen) / (1 - unseen), with a 95 % interval. Rows that another row equals are not attacked."
+)
+_SECRETS = (
+    "All other columns of a person are known; this one is taken from the nearest synthetic row. "
+    "The intervals hold for all columns together."
+)
+
+
 class Verdict(Protocol):
     """What a decision says: quality does not know where it comes from."""
 
@@ -58,6 +81,10 @@ class Verdict(Protocol):
     @property
     def reasons(self) -> tuple[str, ...]:
         """Why not."""
+
+    @property
+    def ceilings(self) -> Mapping[str, float]:
+        """What each figure must not exceed, where it has such a limit."""
 
 
 def html(
@@ -89,6 +116,9 @@ def html(
         "<h2>Pairs of columns</h2>",
         _image(plots.pairs_png(figures), "Error of each pair of columns"),
     ]
+    if figures.audit is not None:
+        ceilings = decision.ceilings if decision is not None else {}
+        sections += ["<h2>Privacy</h2>", *_audit(figures.audit, ceilings)]
     if protected:
         sections += ["<h2>Protected</h2>", f"<p><small>{_KEPT_BACK}</small></p>", _protected(protected)]
     if history:
@@ -134,20 +164,47 @@ def _table(figures: Figures) -> str:
     return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
 
 
+def _audit(audit: Audit, ceilings: Mapping[str, float]) -> list[str]:
+    """The attacks, and inference column by column."""
+    sections = [
+        f"<p><small>{_ATTACKED}</small></p>",
+        _image(plots.risks_png(audit.risks, ceilings), "Each attack's success and risk"),
+        _grid(_RISK, [_risk(name, risk) for name, risk in audit.risks.items()]),
+    ]
+    if audit.secrets:
+        sections += [
+            f"<h3>Inference, column by column</h3><p><small>{_SECRETS}</small></p>",
+            _image(plots.secrets_png(audit.secrets, ceilings), "Success and risk of inferring each column"),
+        ]
+    return sections
+
+
+def _risk(name: str, risk: Risk) -> tuple[str | float, ...]:
+    """One attack, in numbers."""
+    rates = (rate.value for rate in (risk.train, risk.control, risk.baseline))
+    return (name, EXPLAINED[name][2], risk.train.attacks, *rates, risk.value, risk.low, risk.high)
+
+
 def _protected(protected: Mapping[str, Mapping[str, int]]) -> str:
     head = ("column", "rows that must share a value", "rare levels", "their cells", "numbers clipped")
     return _grid(head, [(name, *it.values()) for name, it in protected.items()])
 
 
-def _grid(head: Sequence[str], rows: Iterable[Sequence[str | int]]) -> str:
-    """A table; whole numbers stand on the right."""
+def _grid(head: Sequence[str], rows: Sequence[Sequence[str | float]]) -> str:
+    """A table of at least one row; numbers and their names stand on the right."""
+    names = "".join(
+        f"<th{'' if isinstance(value, str) else ' class=n'}>{name}</th>"
+        for name, value in zip(head, rows[0], strict=True)
+    )
     body = "".join(f"<tr>{''.join(map(_cell, row))}</tr>" for row in rows)
-    names = "".join(f"<th>{name}</th>" for name in head)
     return f"<table><thead><tr>{names}</tr></thead><tbody>{body}</tbody></table>"
 
 
-def _cell(value: str | int) -> str:
-    return f'<td class="n">{value:,}</td>' if isinstance(value, int) else f"<td>{escape(value)}</td>"
+def _cell(value: str | float) -> str:
+    if isinstance(value, str):
+        return f"<td>{escape(value)}</td>"
+    number = f"{value:,}" if isinstance(value, int) else f"{value:.3f}"
+    return f'<td class="n">{number}</td>'
 
 
 def _facts(facts: Mapping[str, Any]) -> str:

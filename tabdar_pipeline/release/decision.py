@@ -17,6 +17,11 @@ class Decision:
     reasons: tuple[str, ...]
     limits: tuple[Limit, ...]
 
+    @property
+    def ceilings(self) -> dict[str, float]:
+        """What each figure must not exceed, where it has such a limit."""
+        return {limit.figure: limit.maximum for limit in self.limits if limit.maximum is not None}
+
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
         return asdict(self)

@@ -3,17 +3,28 @@
 The floor of a figure is the figure of the holdout: real rows that the model never saw. No honest
 table does better but by luck, so a threshold says how far from the floor a release may be, and one
 default serves every table. Shares of few rows are uncertain: the limits on nearness and copies are
-never tighter than three standard errors, so that chance alone refuses no small table.
+never tighter than three standard errors, so that chance alone refuses no small table. A risk of the
+privacy audit has the same attack on unseen rows as its floor already; its limit binds the lower end
+of its interval, so that what is refused is a leak beyond doubt.
 """
 
 from dataclasses import asdict, dataclass
 from math import isfinite, sqrt
 
 from tabdar_pipeline.errors import UsageError
+from tabdar_pipeline.quality import audit
 from tabdar_pipeline.quality.figures import NEIGHBOURS, Figures
 from tabdar_pipeline.schemas.suite import Limit
 
 _SPREAD = 3.0  # standard errors
+_ATTACKS = {  # why the lower end of the risk of each attack is bound
+    "near_copies": "no training rows with a little noise",
+    "distance_ratio": "no row that stands for one training row",
+    "singling_out": "no description that fits one person because they were learned",
+    "linkability": "no bridge between two halves of what is known of a person",
+    "membership": "no telling who was learned",
+    "inference": "nothing told of a person that does not hold for everyone like them",
+}
 
 # The largest that still means something, by threshold: beyond it nothing is ever refused.
 _MOST = {
@@ -24,6 +35,7 @@ _MOST = {
     "dcr_share": 0.5,
     "copies": 1.0,
     "off_support": 1.0,
+    **dict.fromkeys(audit.NAMES, 1.0),
 }
 
 
@@ -42,6 +54,12 @@ class ReleasePolicy:
     dcr_share: float = 0.04  # above 0.5: nearer to the rows it learned from than to fresh ones
     copies: float = 0.01  # share of rows above the holdout's own share of copies
     off_support: float = 0.0  # share of rows with a value that the source cannot have
+    near_copies: float = 0.02  # share of rows that are a training row with a little noise, at least
+    distance_ratio: float = 0.1  # risk at least, of telling a learned row by its neighbours
+    singling_out: float = 0.1  # risk at least, of describing one training row alone
+    linkability: float = 0.1  # risk at least, of joining two halves of a training row
+    membership: float = 0.1  # risk at least, of telling that a row was learned
+    inference: float = 0.1  # risk at least, of telling a training row's column from its others
 
     def __post_init__(self) -> None:
         """Refuse thresholds that mean nothing."""
@@ -70,6 +88,7 @@ class ReleasePolicy:
             ("copies", floor["copies"] + copies, "no more copies of real rows than fresh real rows hold"),
             ("off_support", self.off_support, "no value that the source cannot have"),
             ("dcr_share", 0.5 + near, "no memory of single rows"),
+            *((name, getattr(self, name), reason) for name, reason in _ATTACKS.items()),
         )
 
 
