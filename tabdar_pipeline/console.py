@@ -16,7 +16,7 @@ def say(facts: Mapping[str, Any], sentence: str, *, as_json: bool) -> None:
 
 
 @contextlib.contextmanager
-def progress_bar(title: str) -> Iterator[Tell]:
+def progress_bar(title: str, *, shown: bool = True) -> Iterator[Tell]:
     """A progress bar with remaining time on stderr."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -28,6 +28,6 @@ def progress_bar(title: str) -> Iterator[Tell]:
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}"),
     )
-    with Progress(*columns, console=Console(stderr=True)) as progress:
+    with Progress(*columns, console=Console(stderr=True), disable=not shown) as progress:
         task = progress.add_task(title, total=1.0, note="")
         yield lambda share, note: progress.update(task, completed=min(share, 1.0), note=note)

@@ -48,7 +48,7 @@ def test_the_same_seed_gives_the_same_weights() -> None:
 
 def test_training_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Cut off in the middle and resumed, it ends at the weights of an uninterrupted run."""
-    monkeypatch.setattr("tabdar_pipeline.synthesizer.KEEP_EVERY_S", 0.0)
+    monkeypatch.setattr("tabdar_pipeline.fitting.KEEP_EVERY_S", 0.0)
     table = mixed_table(300)
     whole = TabDAR.fit(table, epochs=6, seed=1, threads=1)
 
@@ -70,7 +70,7 @@ def test_training_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pytest.M
 def test_a_budget_of_seconds_is_kept() -> None:
     """From call to best weights."""
     started = time.perf_counter()
-    model = TabDAR.fit(mixed_table(300), seconds=3, seed=0)
+    model = TabDAR.fit(dependent(), seconds=3, seed=0)
 
     assert 2.5 < time.perf_counter() - started < 6
     assert model.history[-1].budget == 1.0
@@ -92,7 +92,7 @@ def test_missing_cells_are_neither_imputed_nor_a_reason_to_fail() -> None:
 @pytest.mark.parametrize("reveal", ["paper", "mixed"])
 def test_the_forms_of_the_mask_train_and_sample(reveal: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The paper's pure form among them."""
-    monkeypatch.setattr("tabdar_pipeline.synthesizer.REVEAL", reveal)
+    monkeypatch.setattr("tabdar_pipeline.fitting.REVEAL", reveal)
     model = TabDAR.fit(dependent(1500), epochs=15, seed=0)
     made = model.sample(2000, seed=0, engine="torch")
 
@@ -136,3 +136,22 @@ def test_a_model_begins_where_an_earlier_one_ended() -> None:
     assert warm.codec.to_json() == earlier.codec.to_json()
     with pytest.raises(UsageError, match=r"others: 'a'"):
         TabDAR.fit(more.drop_columns(["a"]), epochs=1, warm=earlier)
+
+
+def test_training_stops_where_nothing_more_is_learned() -> None:
+    """Rows without structure teach margins only; what follows would be memory."""
+    rng = np.random.default_rng(0)
+    table = pa.table({k: rng.integers(0, 3, 200).astype(str) for k in "abcd"})
+    model = TabDAR.fit(table, epochs=300, seed=0)
+
+    assert model.history[-1].budget < 1
+    assert model.stopped_early is not None
+    assert "not improved since" in model.stopped_early
+
+
+def test_a_run_that_goes_on_learning_uses_its_budget() -> None:
+    """And has nothing to say about stopping."""
+    model = TabDAR.fit(dependent(), epochs=3, seed=0)
+
+    assert model.history[-1].budget == 1
+    assert model.stopped_early is None

@@ -5,8 +5,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from tabdar_pipeline.fitting import FitSettings
 from tabdar_pipeline.release.policy import ReleasePolicy
-from tabdar_pipeline.synthesizer import FitSettings
 from tabdar_pipeline.warehouse.names import Relation
 from tabdar_pipeline.warehouse.snapshot import Selection
 

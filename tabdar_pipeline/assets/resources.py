@@ -6,7 +6,7 @@ from typing import Literal
 import dagster as dg
 from pydantic import Field
 
-from tabdar_pipeline.synthesizer import FitSettings
+from tabdar_pipeline.fitting import FitSettings
 from tabdar_pipeline.warehouse.duckdb import Warehouse
 
 

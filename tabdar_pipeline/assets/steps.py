@@ -12,6 +12,7 @@ from tabdar_pipeline import checkpoint
 from tabdar_pipeline.assets import shelf
 from tabdar_pipeline.assets.plan import Plan
 from tabdar_pipeline.errors import Violation
+from tabdar_pipeline.fitting import FitSettings
 from tabdar_pipeline.quality.figures import Figures, evaluate
 from tabdar_pipeline.quality.holdout import split
 from tabdar_pipeline.release.decision import Decision, decide
@@ -19,7 +20,6 @@ from tabdar_pipeline.release.manifest import Manifest, library_versions
 from tabdar_pipeline.schemas.contract import Contract
 from tabdar_pipeline.schemas.infer import infer_schema
 from tabdar_pipeline.schemas.suite import SuiteResult, run_suite
-from tabdar_pipeline.synthesizer import FitSettings
 from tabdar_pipeline.warehouse.catalog import describe
 from tabdar_pipeline.warehouse.duckdb import Warehouse
 from tabdar_pipeline.warehouse.publish import Release, publish, retain

@@ -184,6 +184,7 @@ def model_asset(plan: Plan, asset: dg.AssetSpec) -> dg.AssetsDefinition:
                 "training_data_version": fitted.settings["data_version"],
                 "epochs": last.epoch,
                 "seconds": last.seconds,
+                "stopped_early": fitted.stopped_early or "no",
                 "validation_loss": min(r.validation_loss for r in fitted.history),
                 "learning_curve": metadata.picture(learning_png(fitted.history), "learning curve"),
                 "settings": fitted.settings,

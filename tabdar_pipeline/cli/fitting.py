@@ -50,10 +50,15 @@ def fit(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Learn a table and write a model directory, with its ONNX graphs."""
+    """Learn a table and write a model directory, with its ONNX graphs.
+
+    Started by torchrun, its processes share each batch, and the first one writes.
+    """
     started = time.perf_counter()
+    from tabdar_pipeline.fitting import FitSettings
+    from tabdar_pipeline.model.workers import Place
     from tabdar_pipeline.output import refuse_foreign_folder
-    from tabdar_pipeline.synthesizer import FitSettings, TabDAR
+    from tabdar_pipeline.synthesizer import TabDAR
 
     settings = FitSettings(
         seconds=seconds,
@@ -66,7 +71,8 @@ def fit(
     )
     refuse_foreign_folder(model_dir)
     it = learnable(source, table, contract)
-    with progress_bar("fitting") as tell:
+    first = Place.here().rank == 0
+    with progress_bar("fitting", shown=first) as tell:
         model = TabDAR.fit(
             it.rows,
             name=it.schema.name,
@@ -78,10 +84,13 @@ def fit(
             resume=model_dir.with_name(f".{model_dir.name}-training"),
             warm=TabDAR.load(warm) if warm is not None else None,
         )
+    if not first:
+        return
     model.save(model_dir)
     facts = _facts(model, model_dir, it.rows.num_rows)
+    early = "" if facts["stopped_early"] is None else f", {facts['stopped_early']}"
     sentence = (
-        f"{model_dir}: {facts['epochs']:.1f} epochs in {facts['seconds']:.0f} s, "
+        f"{model_dir}: {facts['epochs']:.1f} epochs in {facts['seconds']:.0f} s{early}, "
         f"ONNX within {facts['parity']:.1g} of torch"
     )
     say(facts, sentence, as_json=as_json)
@@ -96,6 +105,7 @@ def _facts(model: "TabDAR", model_dir: Path, rows: int) -> dict[str, Any]:
         "rows": rows,
         "epochs": last.epoch,
         "seconds": last.seconds,
+        "stopped_early": model.stopped_early,
         "parity": model.export().parity,
         "constraints": [constraint.sentence for constraint in model.codec.rules.constraints],
         "validation_loss": min(r.validation_loss for r in model.history),

@@ -11,8 +11,8 @@ from tabdar_pipeline.assets.plan import Plan
 from tabdar_pipeline.assets.resources import ComputeResource, WarehouseResource
 from tabdar_pipeline.assets.synthetic import Names
 from tabdar_pipeline.errors import UsageError
+from tabdar_pipeline.fitting import FitSettings
 from tabdar_pipeline.release.policy import ReleasePolicy
-from tabdar_pipeline.synthesizer import FitSettings
 from tabdar_pipeline.warehouse.names import Relation
 from tabdar_pipeline.warehouse.snapshot import Selection
 from tabdar_pipeline.warehouse.watermark import mark

@@ -6,7 +6,7 @@ B rows, C columns, S noise levels.
 import copy
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +16,7 @@ from torch import Tensor
 from tabdar_pipeline.errors import TrainingError
 from tabdar_pipeline.model.config import TrainConfig
 from tabdar_pipeline.model.tabdar import Batch, Loss, TabDAR
+from tabdar_pipeline.model.workers import Workers
 from tabdar_pipeline.sampling.engine import Visibility
 
 
@@ -79,6 +80,7 @@ class Learner:
     optimizer: torch.optim.Optimizer
     rng: torch.Generator
     seed: int
+    workers: Workers
     state: State
 
     def state_dict(self) -> dict[str, Any]:
@@ -129,8 +131,8 @@ def noise(shape: tuple[int, ...], config: TrainConfig, rng: torch.Generator) -> 
     return torch.exp(config.noise_mean + config.noise_std * level), unit
 
 
-def learner(model: TabDAR, config: TrainConfig, seed: int) -> Learner:
-    """A fresh learner of this model."""
+def learner(model: TabDAR, config: TrainConfig, seed: int, workers: Workers) -> Learner:
+    """A fresh learner of this model; each process draws orders and noise of its own."""
     device = model.offsets.device
     optimizer = torch.optim.AdamW(
         model.parameters(),
@@ -140,8 +142,8 @@ def learner(model: TabDAR, config: TrainConfig, seed: int) -> Learner:
         fused=True,
     )
     average = copy.deepcopy(model)
-    rng = torch.Generator(device).manual_seed(seed)
-    return Learner(model, average, copy.deepcopy(model.state_dict()), optimizer, rng, seed, State())
+    rng = torch.Generator(device).manual_seed(seed + 1_000_003 * workers.rank)
+    return Learner(model, average, copy.deepcopy(model.state_dict()), optimizer, rng, seed, workers, State())
 
 
 def train(
@@ -155,21 +157,34 @@ def train(
     started: float,
     records: int = 24,
 ) -> Iterator[EpochRecord]:
-    """Descend until the budget is spent, yielding a record some `records` times along the way."""
+    """Descend until the budget is spent or nothing more is learned; a record some `records` times on the way."""
     per_epoch = max(1, len(rows) // config.batch)
     clock = Clock(budget, per_epoch, started - it.state.seconds)
     step_loss = _Mean()
     next_record = it.state.history[-1].budget if it.state.history else 0.0
     next_record += 1 / records
     batches = _Batches(len(rows), config.batch, it.seed, it.rng.device)
-    while (share := clock.share(it.state.step)) < 1:
-        loss = _step(it, rows.take(batches[it.state.step]), config, share, precision)
+    share = _share(it, clock, config)
+    while share < 1:
+        loss = _step(it, rows.take(it.workers.part(batches[it.state.step])), config, share, precision)
         step_loss.add(loss)
         it.state.step += 1
-        share = clock.share(it.state.step)
+        share = _share(it, clock, config)
         if share >= next_record or share >= 1:
             next_record = share + 1 / records
             yield _record(it, validation, config, clock, step_loss, per_epoch, precision)
+
+
+def _share(it: Learner, clock: "Clock", config: TrainConfig) -> float:
+    """Of the budget, as the first process sees it; all of it, where nothing more is learned."""
+    share = 1.0 if flat(it.state.history, config) else clock.share(it.state.step)
+    return it.workers.agree(share, it.rng.device)
+
+
+def flat(history: Sequence[EpochRecord], config: TrainConfig) -> bool:
+    """Whether the validation loss has not improved for so long that training stops."""
+    best = max((record.budget for record in history if record.best), default=0.0)
+    return bool(history) and history[-1].budget - best >= config.patience
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,6 +230,7 @@ def _step(it: Learner, rows: Rows, config: TrainConfig, share: float, precision:
     loss = _loss(it.model.train(), rows, config, it.rng, precision).total
     it.optimizer.zero_grad(set_to_none=True)
     loss.backward()
+    it.workers.average([p.grad for p in it.model.parameters() if p.grad is not None])
     norm = torch.nn.utils.clip_grad_norm_(it.model.parameters(), config.gradient_norm, foreach=True)
     if torch.isfinite(norm):
         it.optimizer.step()
