@@ -82,6 +82,7 @@ class TabDAR:
             settings = replace(settings, seconds=DEFAULT_SECONDS)
         rows = _arrow(table)
         schema = schema or infer_schema(rows, name)
+        schema.refuse_few(rows.num_rows)
         if warm is None:
             codec = fit_codec(rows, schema, constraints, settings)
         else:
@@ -121,7 +122,7 @@ class TabDAR:
         if last.budget >= 1:
             return None
         best = max(r.budget for r in self.history if r.best)
-        return f"stopped at {last.budget:.0%} of the budget: the validation loss has not improved since {best:.0%}"
+        return f"ended at {last.budget:.0%} of the budget: the validation loss was lowest at {best:.0%}"
 
     @property
     def fingerprint(self) -> str:

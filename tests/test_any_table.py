@@ -174,13 +174,13 @@ def shapes() -> dict[str, str]:
     """Whole tables, as queries."""
     wide = ", ".join(f"((i * {k + 3}) % {k + 2})::INT AS c{k}" for k in range(300))
     return {
-        "300 columns": f"SELECT {wide} FROM range(40) t(i)",
+        "300 columns": f"SELECT {wide} FROM range(320) t(i)",
         "1 column": "SELECT i % 3 AS a FROM range(40) t(i)",
         "2 columns": "SELECT i % 3 AS a, i % 2 AS b FROM range(40) t(i)",
         "2 rows": "SELECT i AS a, 'v' || i AS b FROM range(2) t(i)",
-        "3 rows, 12 columns": "SELECT "
+        "12 rows, 12 columns": "SELECT "
         + ", ".join(f"i * {k} AS c{k}" for k in range(12))
-        + " FROM range(3) t(i)",
+        + " FROM range(12) t(i)",
         "10 rows": "SELECT i AS a, sin(i) AS b, 'v' || (i % 2) AS c FROM range(10) t(i)",
         "all rows alike but one": "SELECT (i = 0)::INT AS a, 'x' AS b FROM range(50) t(i)",
         "every row four times": "SELECT i // 4 % 6 AS a, 'v' || (i // 4 % 5) AS b FROM range(80) t(i)",
@@ -330,8 +330,8 @@ _CELLS = {
 
 @st.composite
 def any_table(draw: st.DrawFn) -> pa.Table:
-    """Two to thirty rows of one to five columns of any type."""
-    rows = draw(st.integers(2, 30))
+    """Six to thirty rows of two to six columns of any type."""
+    rows = draw(st.integers(6, 30))
     kinds = draw(st.lists(st.sampled_from(list(_CELLS)), min_size=1, max_size=5))
     columns = [
         pa.array(draw(st.lists(st.none() | _CELLS[kind], min_size=rows, max_size=rows)), kind)

@@ -41,6 +41,7 @@ class TrainConfig:
     noise_std: float = 1.4
     ema_steps: float = 0.05  # horizon of the weight average, as a share of the steps so far
     gradient_norm: float = 1.0
-    patience: float = 0.3  # share of the budget without improvement after which training stops
+    patience: float = 0.15  # share of the budget without improvement after which it turns back to the best
+    fall: float = 0.1  # share of the budget in which the rate then falls to zero
     reveal: Visibility = "cached"
     validation_share: float = 0.05

@@ -67,6 +67,7 @@ class State:
     step: int = 0
     seconds: float = 0.0  # spent by earlier attempts
     best_loss: float = math.inf
+    turned: float | None = None  # the share of the budget at which it turned back to the best weights
     history: list[EpochRecord] = field(default_factory=list)
 
 
@@ -164,27 +165,36 @@ def train(
     next_record = it.state.history[-1].budget if it.state.history else 0.0
     next_record += 1 / records
     batches = _Batches(len(rows), config.batch, it.seed, it.rng.device)
-    share = _share(it, clock, config)
-    while share < 1:
+    share = it.workers.agree(clock.share(it.state.step), it.rng.device)
+    while not _ends(share, it.state, config):
         loss = _step(it, rows.take(it.workers.part(batches[it.state.step])), config, share, precision)
         step_loss.add(loss)
         it.state.step += 1
-        share = _share(it, clock, config)
-        if share >= next_record or share >= 1:
+        share = it.workers.agree(clock.share(it.state.step), it.rng.device)
+        if share >= next_record or _ends(share, it.state, config):
             next_record = share + 1 / records
-            yield _record(it, validation, config, clock, step_loss, per_epoch, precision)
+            record = _record(it, validation, config, clock, share, step_loss, per_epoch, precision)
+            if it.state.turned is None and rests(it.state.history, config):
+                _turn_back(it, share)
+            yield record
 
 
-def _share(it: Learner, clock: "Clock", config: TrainConfig) -> float:
-    """Of the budget, as the first process sees it; all of it, where nothing more is learned."""
-    share = 1.0 if flat(it.state.history, config) else clock.share(it.state.step)
-    return it.workers.agree(share, it.rng.device)
+def _ends(share: float, state: State, config: TrainConfig) -> bool:
+    """Whether the budget is spent, or the fall of the rate after turning back."""
+    return share >= 1 or (state.turned is not None and share >= state.turned + config.fall)
 
 
-def flat(history: Sequence[EpochRecord], config: TrainConfig) -> bool:
-    """Whether the validation loss has not improved for so long that training stops."""
+def rests(history: Sequence[EpochRecord], config: TrainConfig) -> bool:
+    """Whether the validation loss has not improved for so long that this rate teaches nothing more."""
     best = max((record.budget for record in history if record.best), default=0.0)
     return bool(history) and history[-1].budget - best >= config.patience
+
+
+def _turn_back(it: Learner, share: float) -> None:
+    """Go on from the best weights, with a rate that falls to zero soon."""
+    it.model.load_state_dict(it.best)
+    it.average.load_state_dict(it.best)
+    it.state.turned = share
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,7 +236,7 @@ class _Batches:
 
 def _step(it: Learner, rows: Rows, config: TrainConfig, share: float, precision: torch.dtype) -> Tensor:
     for group in it.optimizer.param_groups:
-        group["lr"] = config.learning_rate * _schedule(share, config.warmup)
+        group["lr"] = config.learning_rate * _schedule(share, it.state.turned, config)
     loss = _loss(it.model.train(), rows, config, it.rng, precision).total
     it.optimizer.zero_grad(set_to_none=True)
     loss.backward()
@@ -246,10 +256,12 @@ def _loss(
         return model.loss(batch(rows, config, rng), sigma, unit)
 
 
-def _schedule(share: float, warmup: float) -> float:
-    """Linear warm-up, then a cosine to zero at the end of the budget."""
-    rise = min(1.0, share / warmup + 1e-2)
-    return rise * 0.5 * (1 + math.cos(math.pi * min(share, 1.0)))
+def _schedule(share: float, turned: float | None, config: TrainConfig) -> float:
+    """Linear warm-up, then a cosine to zero at the end of the budget; after turning back, a line to zero."""
+    start = share if turned is None else turned
+    rise = min(1.0, start / config.warmup + 1e-2)
+    rate = rise * 0.5 * (1 + math.cos(math.pi * min(start, 1.0)))
+    return rate if turned is None else rate * max(0.0, 1 - (share - turned) / config.fall)
 
 
 @torch.no_grad()
@@ -265,6 +277,7 @@ def _record(
     validation: Rows,
     config: TrainConfig,
     clock: Clock,
+    share: float,
     mean: "_Mean",
     per_epoch: int,
     precision: torch.dtype,
@@ -285,7 +298,7 @@ def _record(
         it.state.step / per_epoch,
         it.state.step,
         clock.seconds(),
-        min(1.0, clock.share(it.state.step)),
+        min(1.0, share),
         mean.take(),
         total,
         float(loss.categorical),

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Self, get_args
 
-from tabdar_pipeline.errors import UsageError
+from tabdar_pipeline.errors import SourceError, UsageError
 from tabdar_pipeline.schemas.columns import Column, Kind, Privacy
 
 
@@ -39,6 +39,14 @@ class TableSchema:
     def modelled(self) -> tuple[Column, ...]:
         """The columns for which the network has a token."""
         return tuple(column for column in self.columns if column.modelled)
+
+    def refuse_few(self, rows: int) -> None:
+        """Raise SourceError where there are fewer rows than columns to learn: their dependence would be chance."""
+        if rows < len(self.modelled):
+            raise SourceError(
+                f"table {self.name!r} must have at least as many rows as columns to learn from, however it has "
+                f"{rows:,} rows and {len(self.modelled):,} columns. Add rows, or leave columns out."
+            )
 
     @property
     def fingerprint(self) -> str:
