@@ -42,6 +42,7 @@ class TrainConfig:
     ema_steps: float = 0.05  # horizon of the weight average, as a share of the steps so far
     gradient_norm: float = 1.0
     patience: float = 0.15  # share of the budget without improvement after which it turns back to the best
+    patience_steps: int = 200  # and no fewer steps than so many
     fall: float = 0.1  # share of the budget in which the rate then falls to zero
     reveal: Visibility = "cached"
     validation_share: float = 0.05

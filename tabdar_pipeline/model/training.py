@@ -186,8 +186,10 @@ def _ends(share: float, state: State, config: TrainConfig) -> bool:
 
 def rests(history: Sequence[EpochRecord], config: TrainConfig) -> bool:
     """Whether the validation loss has not improved for so long that this rate teaches nothing more."""
-    best = max((record.budget for record in history if record.best), default=0.0)
-    return bool(history) and history[-1].budget - best >= config.patience
+    if not history:
+        return False
+    best, last = max((r for r in history if r.best), key=lambda r: r.step), history[-1]
+    return last.budget - best.budget >= config.patience and last.step - best.step >= config.patience_steps
 
 
 def _turn_back(it: Learner, share: float) -> None:
