@@ -1,11 +1,12 @@
 """Write docs/yaml-reference.md from the components' own fields: python docs/yaml_reference.py."""
 
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Literal, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
 from tabdar_pipeline.components.imputed_table import Impute, ImputedTable
+from tabdar_pipeline.components.refresh import ColumnDrift, JointDrift, Refresh
 from tabdar_pipeline.components.synthetic_table import Policy, Sample, SyntheticTable
 from tabdar_pipeline.components.table import Source, Train
 
@@ -20,6 +21,9 @@ SYNTHETIC = {
     "attributes.train": Train,
     "attributes.sample": Sample,
     "attributes.policy": Policy,
+    "attributes.refresh": Refresh,
+    "attributes.refresh.columns": ColumnDrift,
+    "attributes.refresh.joint": JointDrift,
 }
 IMPUTED = {
     "attributes": ImputedTable,
@@ -78,7 +82,9 @@ BOUNDS = {"gt": ">", "ge": "≥", "lt": "<", "le": "≤"}
 
 
 def name(annotation: Any) -> str:
-    """A type's name, or a literal's value."""
+    """A type's name, or the values of a literal."""
+    if get_origin(annotation) is Literal:
+        return " or ".join(name(it) for it in get_args(annotation))
     return (
         f"`{annotation}`" if isinstance(annotation, str) else getattr(annotation, "__name__", str(annotation))
     )

@@ -120,7 +120,7 @@ class TabDAR:
             codec = _codec(rows, schema, constraints, settings)
         else:
             warm.refuse_other(schema)
-            codec = warm.codec
+            codec = warm.codec.renewed(rows, schema)
         encoded = codec.encode(rows, schema, np.random.default_rng(settings.seed))
         return cls._fit(encoded, schema, codec, settings, progress, resume, warm, started)
 

@@ -1,16 +1,22 @@
 """The assets of one synthetic table: thin, each calls one step and says what came of it."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import dagster as dg
 
 from tabdar_pipeline import __version__
-from tabdar_pipeline.assets import metadata, steps
+from tabdar_pipeline.assets import metadata, refreshing, steps
+from tabdar_pipeline.assets.drift import drift_asset
 from tabdar_pipeline.assets.plan import Plan
 from tabdar_pipeline.assets.resources import ComputeResource, WarehouseResource
 from tabdar_pipeline.schemas.contract import Contract
 from tabdar_pipeline.warehouse.names import Relation
+
+if TYPE_CHECKING:
+    from tabdar_pipeline.model.training import EpochRecord
+    from tabdar_pipeline.synthesizer import TabDAR
 
 GPU_TAGS = {
     "dagster-k8s/config": {
@@ -71,7 +77,16 @@ def specs(plan: Plan) -> dict[str, dg.AssetSpec]:
             {"duckdb", "parquet"},
             f"`{plan.table}` as it is now, held against its contract.",
         ),
-        "model": spec(plan, "model", "snapshot", {"pytorch"}, "TabDAR, fitted to all rows but the holdout."),
+        "drift": spec(
+            plan,
+            "drift",
+            "snapshot",
+            {"scikitlearn"},
+            "How far the source has moved since the last release, and which way the refresh goes.",
+        ),
+        "model": spec(
+            plan, "model", "drift", {"pytorch"}, "TabDAR, fitted to all rows but the holdout."
+        ).replace_attributes(skippable=True),
         "onnx": spec(
             plan, "onnx", "model", {"onnx"}, "Backbone and denoiser as ONNX, checked against torch."
         ),
@@ -96,7 +111,8 @@ def build_assets(
     return [
         source_spec(plan),
         snapshot_asset(plan, asset_specs["snapshot"]),
-        model_asset(plan, asset_specs["model"]),
+        drift_asset(plan, asset_specs["drift"], op_name(asset_specs["drift"])),
+        model_asset(plan, asset_specs["model"], refreshing.learn),
         onnx_asset(plan, asset_specs["onnx"]),
         _candidate(plan, asset_specs["candidate"]),
         _report(plan, asset_specs["report"]),
@@ -152,8 +168,12 @@ def snapshot_asset(plan: Plan, asset: dg.AssetSpec) -> dg.AssetsDefinition:
     return snapshot
 
 
-def model_asset(plan: Plan, asset: dg.AssetSpec) -> dg.AssetsDefinition:
-    """The fitted model."""
+def model_asset(
+    plan: Plan,
+    asset: dg.AssetSpec,
+    learn: "Callable[[Plan, Callable[[EpochRecord], None]], TabDAR | None]" = steps.fit_model,
+) -> dg.AssetsDefinition:
+    """The fitted model; where `learn` gives none, this step and all after it are skipped."""
     gpu = GPU_TAGS if plan.fit.device == "cuda" else None
 
     @dg.multi_asset(
@@ -163,32 +183,21 @@ def model_asset(plan: Plan, asset: dg.AssetSpec) -> dg.AssetsDefinition:
         op_tags=gpu,
         retry_policy=dg.RetryPolicy(max_retries=1, delay=5),
     )
-    def model(context: dg.AssetExecutionContext, compute: ComputeResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
-        from tabdar_pipeline.quality.plots import learning_png
-
+    def model(context: dg.AssetExecutionContext, compute: ComputeResource) -> Iterator[dg.MaterializeResult]:  # type: ignore[type-arg]
         ready = steps.with_compute(plan, compute.settings())
-        fitted = steps.fit_model(
+        fitted = learn(
             ready,
             lambda r: context.log.info(
                 f"{r.budget:4.0%} of the budget, epoch {r.epoch:.1f}, {r.seconds:.0f} s: "
                 f"validation loss {r.validation_loss:.3f}{' (best)' if r.best else ''}"
             ),
         )
-        last = fitted.history[-1]
-        return dg.MaterializeResult(
-            data_version=dg.DataVersion(fitted.fingerprint),
-            metadata={
-                "model_fingerprint": fitted.fingerprint,
-                "seed": fitted.seed,
-                "dagster/uri": str(plan.home / steps.MODEL),
-                "training_data_version": fitted.settings["data_version"],
-                "epochs": last.epoch,
-                "seconds": last.seconds,
-                "validation_loss": min(r.validation_loss for r in fitted.history),
-                "learning_curve": metadata.picture(learning_png(fitted.history), "learning curve"),
-                "settings": fitted.settings,
-                "protected": metadata.protected_table(fitted.codec.to_json()["protected"]),
-            },
+        if fitted is None:
+            context.log.info(f"{plan.target} stays as it is: see the reasons of its drift")
+            return
+        facts = metadata.model(fitted) | {"dagster/uri": str(plan.home / steps.MODEL)}
+        yield dg.MaterializeResult(
+            asset_key=asset.key, data_version=dg.DataVersion(fitted.fingerprint), metadata=facts
         )
 
     return model
