@@ -9,6 +9,7 @@ from tabdar_pipeline.components.imputed_table import Impute, ImputedTable
 from tabdar_pipeline.components.refresh import ColumnDrift, JointDrift, Refresh
 from tabdar_pipeline.components.synthetic_table import Policy, Sample, SyntheticTable
 from tabdar_pipeline.components.table import Source, Train
+from tabdar_pipeline.components.table_collection import TableCollection
 
 PAGE = Path(__file__).with_name("yaml-reference.md")
 HEAD = """# YAML reference
@@ -31,7 +32,8 @@ IMPUTED = {
     "attributes.train": Train,
     "attributes.impute": Impute,
 }
-COMPONENTS = {"SyntheticTable": SYNTHETIC, "ImputedTable": IMPUTED}
+COLLECTION = {"attributes": TableCollection}
+COMPONENTS = {"SyntheticTable": SYNTHETIC, "ImputedTable": IMPUTED, "TableCollection": COLLECTION}
 
 
 def page() -> str:
