@@ -8,7 +8,7 @@ from pydantic.fields import FieldInfo
 from tabdar_pipeline.components.imputed_table import Impute, ImputedTable
 from tabdar_pipeline.components.refresh import ColumnDrift, JointDrift, Refresh
 from tabdar_pipeline.components.synthetic_table import Policy, Sample, SyntheticTable
-from tabdar_pipeline.components.table import Source, Train
+from tabdar_pipeline.components.table import Fresh, Source, Train, Watch
 from tabdar_pipeline.components.table_collection import TableCollection
 
 PAGE = Path(__file__).with_name("yaml-reference.md")
@@ -20,6 +20,8 @@ SYNTHETIC = {
     "attributes": SyntheticTable,
     "attributes.source": Source,
     "attributes.train": Train,
+    "attributes.watch": Watch,
+    "attributes.fresh": Fresh,
     "attributes.sample": Sample,
     "attributes.policy": Policy,
     "attributes.refresh": Refresh,
@@ -30,6 +32,8 @@ IMPUTED = {
     "attributes": ImputedTable,
     "attributes.source": Source,
     "attributes.train": Train,
+    "attributes.watch": Watch,
+    "attributes.fresh": Fresh,
     "attributes.impute": Impute,
 }
 COLLECTION = {"attributes": TableCollection}
@@ -68,6 +72,8 @@ def shown(default: Any) -> str:
 
 def kind(field: FieldInfo) -> str:
     """The type and its bounds, in words."""
+    if get_origin(field.annotation) is dict:
+        return "mapping"
     words = " or ".join(
         name(it) for it in (get_args(field.annotation) or (field.annotation,)) if it is not type(None)
     )

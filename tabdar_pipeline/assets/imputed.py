@@ -13,7 +13,7 @@ from tabdar_pipeline.assets.synthetic import (
     onnx_asset,
     op_name,
     snapshot_asset,
-    source_spec,
+    source_specs,
     spec,
 )
 from tabdar_pipeline.schemas.contract import Contract
@@ -56,7 +56,7 @@ def build_fill_assets(
     """The assets and their checks."""
     own = [make(plan.table, asset_specs[step]) for step, make in _OWN.items() if step in asset_specs]
     return [
-        source_spec(plan.table),
+        *source_specs(plan.table),
         snapshot_asset(plan.table, asset_specs["snapshot"]),
         *own,
         _filled(plan, asset_specs["filled"]),

@@ -31,6 +31,7 @@ class Plan:
     storage: Path  # run data of all tables
     folder: Path | None  # parquet copies of releases
     keep: int | None = None  # releases whose rows are kept; all where None
+    upstream: str | None = None  # key of the asset that makes the source, where the project has one
     refresh: RefreshPolicy = field(default_factory=RefreshPolicy)
 
     @property

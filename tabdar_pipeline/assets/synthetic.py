@@ -34,10 +34,11 @@ class Names:
 
     @classmethod
     def of(cls, plan: Plan) -> "Names":
-        """The source by its own name, the release by its target's."""
+        """The source by its own name or that of the asset that makes it, the release by its target's."""
         source, target = Relation.parse(plan.table), Relation.parse(plan.target)
+        own = dg.AssetKey([_plain(source.schema), _plain(source.name)])
         return cls(
-            dg.AssetKey([_plain(source.schema), _plain(source.name)]),
+            own if plan.upstream is None else dg.AssetKey.from_user_string(plan.upstream),
             dg.AssetKey([_plain(target.schema), _plain(target.name)]),
         )
 
@@ -109,7 +110,7 @@ def build_assets(
 ) -> list[dg.AssetsDefinition | dg.AssetSpec]:
     """The assets and their blocking checks."""
     return [
-        source_spec(plan),
+        *source_specs(plan),
         snapshot_asset(plan, asset_specs["snapshot"]),
         drift_asset(plan, asset_specs["drift"], op_name(asset_specs["drift"])),
         model_asset(plan, asset_specs["model"], refreshing.learn),
@@ -120,10 +121,12 @@ def build_assets(
     ]
 
 
-def source_spec(plan: Plan) -> dg.AssetSpec:
-    """The source, which is not ours to make."""
+def source_specs(plan: Plan) -> list[dg.AssetSpec]:
+    """The source, which is not ours to make; none where the project has an asset that makes it."""
+    if plan.upstream is not None:
+        return []
     about = "The source, as others fill it."
-    return dg.AssetSpec(Names.of(plan).source, kinds={"duckdb", "table"}, description=about)
+    return [dg.AssetSpec(Names.of(plan).source, kinds={"duckdb", "table"}, description=about)]
 
 
 def snapshot_asset(plan: Plan, asset: dg.AssetSpec) -> dg.AssetsDefinition:

@@ -125,6 +125,7 @@ class SyntheticTable(Table):
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
         """Assets, blocking checks, one job, and a schedule where one is asked for."""
         plan = self.plan(Path(context.project_root))
-        asset_specs = self._specs(plan, specs(plan))
+        steps = specs(plan)
+        asset_specs = self._specs(plan, steps, follow=steps)
         job = self._job("refresh", plan, asset_specs.values())
         return self._definitions(plan, self.execute(plan, asset_specs), [job])

@@ -1,6 +1,7 @@
 """What the components share: a source, a target, a fit, a schedule, and how they become a `Plan`."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -40,6 +41,13 @@ class Source(dg.Model, dg.Resolvable):
         int | None, Field(ge=2, description="No more than so many rows, chosen by their hash.")
     ] = None
     keys: Annotated[list[str], Field(description="Columns that are keys: made anew, never modelled.")] = []
+    asset: Annotated[
+        str | None,
+        Field(
+            description="Key (a/b) of the asset that makes the table, where the project has one; a "
+            "materialization of it requests a refresh."
+        ),
+    ] = None
 
 
 class Train(dg.Model, dg.Resolvable):
@@ -89,6 +97,24 @@ class Watch(dg.Model, dg.Resolvable):
         return self
 
 
+class Fresh(dg.Model, dg.Resolvable):
+    """How old a release may become."""
+
+    hours: Annotated[float, Field(ge=0.1, description="Dagster calls an older release stale.")]
+    warn_hours: Annotated[float | None, Field(ge=0.1, description="It warns of one older than this.")] = None
+
+    @model_validator(mode="after")
+    def _warns_first(self) -> "Fresh":
+        if self.warn_hours is not None and self.warn_hours >= self.hours:
+            raise ValueError("fresh: warn_hours must be below hours, or nothing is warned of")
+        return self
+
+    def policy(self) -> dg.FreshnessPolicy:
+        """As Dagster knows it."""
+        warn = None if self.warn_hours is None else timedelta(hours=self.warn_hours)
+        return dg.FreshnessPolicy.time_window(timedelta(hours=self.hours), warn)
+
+
 class TableScaffolder(dg.Scaffolder[Any]):
     """`dg scaffold defs` writes a table to fill in."""
 
@@ -119,6 +145,7 @@ class Table(dg.Component, dg.Model, dg.Resolvable):
     watch: Annotated[
         Watch | None, Field(description="Refresh when the source changes, as a sensor sees it.")
     ] = None
+    fresh: Annotated[Fresh | None, Field(description="How old a release may become.")] = None
     folder: Annotated[
         str | None, Field(description="Where to copy each release as parquet, under a versioned path.")
     ] = None
@@ -192,6 +219,7 @@ class Table(dg.Component, dg.Model, dg.Resolvable):
             storage=root / self.storage,
             folder=root / self.folder if self.folder else None,
             keep=self.keep,
+            upstream=self.source.asset,
         )
 
     def get_asset_spec(self, plan: Any, step: str, spec: dg.AssetSpec) -> dg.AssetSpec:
@@ -199,8 +227,19 @@ class Table(dg.Component, dg.Model, dg.Resolvable):
         del plan, step
         return spec.replace_attributes(owners=self.owners).merge_attributes(tags=self.tags)
 
-    def _specs(self, plan: Any, specs: Mapping[str, dg.AssetSpec]) -> dict[str, dg.AssetSpec]:
-        return {step: self.get_asset_spec(plan, step, spec) for step, spec in specs.items()}
+    def _specs(
+        self, plan: Any, specs: Mapping[str, dg.AssetSpec], follow: Container[str]
+    ) -> dict[str, dg.AssetSpec]:
+        """The specs as YAML has them; the steps of `follow` follow the source's asset, where it has one."""
+        follows = self.source.asset is not None
+        found = {}
+        for step, spec in specs.items():
+            asked = spec.replace_attributes(
+                automation_condition=dg.AutomationCondition.eager() if follows and step in follow else None,
+                freshness_policy=self.fresh.policy() if self.fresh and step == "release" else None,
+            )
+            found[step] = self.get_asset_spec(plan, step, asked)
+        return found
 
     def _job(self, verb: str, plan: Plan, specs: Iterable[dg.AssetSpec]) -> Any:
         """A job that materializes these assets."""
