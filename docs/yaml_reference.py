@@ -8,7 +8,7 @@ from pydantic.fields import FieldInfo
 from tabdar_pipeline.components.imputed_table import Impute, ImputedTable
 from tabdar_pipeline.components.refresh import ColumnDrift, JointDrift, Refresh
 from tabdar_pipeline.components.synthetic_table import Policy, Sample, SyntheticTable
-from tabdar_pipeline.components.table import Fresh, Source, Train, Watch
+from tabdar_pipeline.components.table import Fresh, Source, StepLimits, Train, Watch
 from tabdar_pipeline.components.table_collection import TableCollection
 
 PAGE = Path(__file__).with_name("yaml-reference.md")
@@ -22,6 +22,7 @@ SYNTHETIC = {
     "attributes.train": Train,
     "attributes.watch": Watch,
     "attributes.fresh": Fresh,
+    "attributes.limits": StepLimits,
     "attributes.sample": Sample,
     "attributes.policy": Policy,
     "attributes.refresh": Refresh,
@@ -34,6 +35,7 @@ IMPUTED = {
     "attributes.train": Train,
     "attributes.watch": Watch,
     "attributes.fresh": Fresh,
+    "attributes.limits": StepLimits,
     "attributes.impute": Impute,
 }
 COLLECTION = {"attributes": TableCollection}

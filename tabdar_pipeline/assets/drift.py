@@ -7,6 +7,7 @@ import dagster as dg
 from pydantic import Field
 
 from tabdar_pipeline.assets import metadata, refreshing
+from tabdar_pipeline.assets.guard import guarded
 from tabdar_pipeline.assets.plan import Plan
 from tabdar_pipeline.assets.refreshing import Decided
 from tabdar_pipeline.assets.resources import WarehouseResource
@@ -35,7 +36,8 @@ def drift_asset(plan: Plan, asset: dg.AssetSpec, name: str) -> dg.AssetsDefiniti
         context: dg.AssetExecutionContext, config: Asked, warehouse: WarehouseResource
     ) -> Iterator[dg.MaterializeResult]:  # type: ignore[type-arg]
         asked = Way.SKIP if config.way == "auto" else Way(config.way)
-        decided = refreshing.decide_refresh(plan, warehouse.at(plan.database), asked)
+        with guarded(context, plan.limits):
+            decided = refreshing.decide_refresh(plan, warehouse.at(plan.database), asked)
         way = "stop" if decided.stopped else str(decided.refresh.way)
         context.instance.add_run_tags(context.run.run_id, {RUN_TAG: way})
         context.log.info(f"{way}: {'; '.join(decided.refresh.reasons)}")

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tabdar_pipeline.assets.limits import Limits
 from tabdar_pipeline.release.policy import ReleasePolicy
 from tabdar_pipeline.release.refresh import RefreshPolicy
 from tabdar_pipeline.synthesizer import FitSettings
@@ -31,6 +32,7 @@ class Plan:
     storage: Path  # run data of all tables
     folder: Path | None  # parquet copies of releases
     keep: int | None = None  # releases whose rows are kept; all where None
+    limits: Limits = field(default_factory=Limits)  # of each step
     upstream: str | None = None  # key of the asset that makes the source, where the project has one
     refresh: RefreshPolicy = field(default_factory=RefreshPolicy)
 

@@ -9,6 +9,7 @@ import dagster as dg
 from tabdar_pipeline import __version__
 from tabdar_pipeline.assets import metadata, refreshing, steps
 from tabdar_pipeline.assets.drift import drift_asset
+from tabdar_pipeline.assets.guard import guarded
 from tabdar_pipeline.assets.plan import Plan
 from tabdar_pipeline.assets.resources import ComputeResource, WarehouseResource
 from tabdar_pipeline.schemas.contract import Contract
@@ -139,7 +140,8 @@ def snapshot_asset(plan: Plan, asset: dg.AssetSpec) -> dg.AssetsDefinition:
     def snapshot(
         context: dg.AssetExecutionContext, warehouse: WarehouseResource
     ) -> Iterator[dg.MaterializeResult]:  # type: ignore[type-arg]
-        checked = steps.take_snapshot(plan, warehouse.at(plan.database))
+        with guarded(context, plan.limits):
+            checked = steps.take_snapshot(plan, warehouse.at(plan.database))
         taken, schema = checked.snapshot, checked.contract.schema
         context.log.info(f"{taken.rows:,} rows, data version {taken.data_version[:12]}")
         yield dg.MaterializeResult(
@@ -188,13 +190,14 @@ def model_asset(
     )
     def model(context: dg.AssetExecutionContext, compute: ComputeResource) -> Iterator[dg.MaterializeResult]:  # type: ignore[type-arg]
         ready = steps.with_compute(plan, compute.settings())
-        fitted = learn(
-            ready,
-            lambda r: context.log.info(
-                f"{r.budget:4.0%} of the budget, epoch {r.epoch:.1f}, {r.seconds:.0f} s: "
-                f"validation loss {r.validation_loss:.3f}{' (best)' if r.best else ''}"
-            ),
-        )
+        with guarded(context, plan.limits):
+            fitted = learn(
+                ready,
+                lambda r: context.log.info(
+                    f"{r.budget:4.0%} of the budget, epoch {r.epoch:.1f}, {r.seconds:.0f} s: "
+                    f"validation loss {r.validation_loss:.3f}{' (best)' if r.best else ''}"
+                ),
+            )
         if fitted is None:
             context.log.info(f"{plan.target} stays as it is: see the reasons of its drift")
             return
@@ -213,11 +216,12 @@ def onnx_asset(plan: Plan, asset: dg.AssetSpec) -> dg.AssetsDefinition:
     )
 
     @dg.multi_asset(name=op_name(asset), specs=[asset], check_specs=[check])
-    def onnx() -> dg.MaterializeResult:  # type: ignore[type-arg]
+    def onnx(context: dg.AssetExecutionContext) -> dg.MaterializeResult:  # type: ignore[type-arg]
         from tabdar_pipeline.errors import ParityError
 
         try:
-            record = steps.export_model(plan)
+            with guarded(context, plan.limits):
+                record = steps.export_model(plan)
         except ParityError as error:
             failed = dg.AssetCheckResult(check_name="parity", passed=False, metadata={"reason": str(error)})
             return dg.MaterializeResult(asset_key=asset.key, check_results=[failed])
@@ -249,7 +253,8 @@ def _candidate(plan: Plan, asset: dg.AssetSpec) -> dg.AssetsDefinition:
                 told[0] = done * 10 // rows
                 context.log.info(f"{done:,} of {rows:,} rows")
 
-        drawn = steps.draw_candidate(ready, tell)
+        with guarded(context, plan.limits):
+            drawn = steps.draw_candidate(ready, tell)
         return dg.MaterializeResult(
             metadata={
                 "dagster/row_count": drawn.rows,
@@ -274,7 +279,8 @@ def _report(plan: Plan, asset: dg.AssetSpec) -> dg.AssetsDefinition:
     def report(context: dg.AssetExecutionContext) -> dg.MaterializeResult:  # type: ignore[type-arg]
         from tabdar_pipeline.quality import plots
 
-        judged = steps.judge_candidate(plan, lambda name, _share: context.log.info(f"measuring {name}"))
+        with guarded(context, plan.limits):
+            judged = steps.judge_candidate(plan, lambda name, _share: context.log.info(f"measuring {name}"))
         figures, schema = judged.figures, judged.contract.schema
         columns = plots.columns_png(judged.train, judged.candidate, schema, dict(figures.by_column))
         return dg.MaterializeResult(
@@ -308,8 +314,9 @@ def _report(plan: Plan, asset: dg.AssetSpec) -> dg.AssetsDefinition:
 def _release(plan: Plan, asset: dg.AssetSpec) -> dg.AssetsDefinition:
     @dg.multi_asset(name=op_name(asset), specs=[asset], pool="duckdb")
     def release(context: dg.AssetExecutionContext, warehouse: WarehouseResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
-        published = steps.publish_release(plan, warehouse.at(plan.database))
-        retired = steps.retire_old(plan, warehouse.at(plan.database))
+        with guarded(context, plan.limits):
+            published = steps.publish_release(plan, warehouse.at(plan.database))
+            retired = steps.retire_old(plan, warehouse.at(plan.database))
         schema = Contract.read(plan.home / steps.CONTRACT).schema
         context.log.info(f"published {published.identifier} as {published.relation}")
         return dg.MaterializeResult(

@@ -1,6 +1,7 @@
 """What the components share: a source, a target, a fit, a schedule, and how they become a `Plan`."""
 
 from collections.abc import Container, Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
@@ -8,10 +9,11 @@ from typing import Annotated, Any, ClassVar, Literal
 import dagster as dg
 from pydantic import Field, field_validator, model_validator
 
+from tabdar_pipeline.assets.limits import GB, Limits
 from tabdar_pipeline.assets.plan import Plan
 from tabdar_pipeline.assets.resources import ComputeResource, WarehouseResource
 from tabdar_pipeline.assets.synthetic import Names
-from tabdar_pipeline.errors import UsageError
+from tabdar_pipeline.errors import UsageError, WarehouseLocked
 from tabdar_pipeline.release.policy import ReleasePolicy
 from tabdar_pipeline.synthesizer import FitSettings
 from tabdar_pipeline.warehouse.names import Relation
@@ -19,6 +21,7 @@ from tabdar_pipeline.warehouse.snapshot import Selection
 from tabdar_pipeline.warehouse.watermark import mark
 
 SECONDS = 120.0
+LOOK_S = 20.0  # that a sensor waits for a lock: Dagster gives up on one after a minute
 WAREHOUSE, COMPUTE = WarehouseResource(), ComputeResource()  # the same for all tables of a project
 
 
@@ -97,6 +100,22 @@ class Watch(dg.Model, dg.Resolvable):
         return self
 
 
+class StepLimits(dg.Model, dg.Resolvable):
+    """What one step may use, beyond which it fails and says so."""
+
+    minutes: Annotated[
+        float | None, Field(gt=0, description="Wall clock of a step; a training budget should be well below.")
+    ] = None
+    memory_gb: Annotated[
+        float | None, Field(ge=1, description="Memory of the process that runs the step; Linux only.")
+    ] = None
+
+    def resolved(self) -> Limits:
+        """As the assets know them."""
+        seconds = None if self.minutes is None else 60 * self.minutes
+        return Limits(seconds, None if self.memory_gb is None else round(self.memory_gb * GB))
+
+
 class Fresh(dg.Model, dg.Resolvable):
     """How old a release may become."""
 
@@ -156,6 +175,7 @@ class Table(dg.Component, dg.Model, dg.Resolvable):
             description="How many releases keep their rows, the newest and the served; all if not given.",
         ),
     ] = None
+    limits: Annotated[StepLimits, Field(description="What one step may use.")] = StepLimits()
     storage: Annotated[str, Field(description="Where run data are kept, from the project's root.")] = (
         ".tabdar"
     )
@@ -220,6 +240,7 @@ class Table(dg.Component, dg.Model, dg.Resolvable):
             folder=root / self.folder if self.folder else None,
             keep=self.keep,
             upstream=self.source.asset,
+            limits=self.limits.resolved(),
         )
 
     def get_asset_spec(self, plan: Any, step: str, spec: dg.AssetSpec) -> dg.AssetSpec:
@@ -253,7 +274,7 @@ class Table(dg.Component, dg.Model, dg.Resolvable):
 
     def _sensor(self, plan: Plan, job: Any, watch: Watch) -> dg.SensorDefinition:
         """Request the job when the source's mark is another than at the last look that started one."""
-        warehouse = WAREHOUSE.at(plan.database)
+        warehouse = replace(WAREHOUSE.at(plan.database), wait_s=LOOK_S)
 
         @dg.sensor(
             name=f"changes_of_{Names.of(plan).group}",
@@ -262,7 +283,10 @@ class Table(dg.Component, dg.Model, dg.Resolvable):
             description=f"Refresh {plan.target} when {plan.table} changes.",
         )
         def changes(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
-            now = mark(warehouse, plan.table, plan.selection, watch.by, watch.column)
+            try:
+                now = mark(warehouse, plan.table, plan.selection, watch.by, watch.column)
+            except WarehouseLocked as error:
+                return dg.SkipReason(f"{plan.table} could not be looked at, and will be again: {error}")
             if now == context.cursor:
                 return dg.SkipReason(f"Nothing new in {plan.table}: its {watch.by} is {now} as before.")
             context.update_cursor(now)
