@@ -36,7 +36,7 @@ def definitions(**attributes: Any) -> dg.Definitions:
         {"watch": {"every": 1}},
         {"keep": 0},
         {"refresh": {"allow": ["hope"]}},
-        {"refresh": {"columns": {"sample": 20}}},
+        {"refresh": {"columns": {"sample": 21}}},
         {"refresh": {"budget": 0}},
         {"source": {"database": "w.duckdb"}},
         {"source": {"database": "w.duckdb", "table": "crm.customers", "limit": 1}},

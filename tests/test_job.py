@@ -85,6 +85,8 @@ def test_the_manifest_says_where_the_rows_come_from(root: Path) -> None:
     assert manifest["source"]["table"] == "crm.customers"
     assert manifest["decision"]["passed"] is True
     assert manifest["refresh"]["way"] == "fit"
+    assert manifest["refresh"]["learned"] == manifest["source"]["data_version"]
+    assert manifest["refresh"]["warm"] is None
     assert manifest["refresh"]["reasons"] == ["nothing was released as synthetic.customers yet"]
     assert set(manifest["figures"]) == set(manifest["floor"])
     assert all(

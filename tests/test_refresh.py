@@ -248,6 +248,7 @@ def test_a_release_that_a_person_went_back_from_is_no_beginning(root: Path) -> N
     rollback(Warehouse(plan.database), TARGET, other.number)
 
     assert refresh(root).refresh.way is Way.SKIP
+    assert refresh(root, refresh={"allow": ["sample"]}).refresh.way is Way.FIT
     again = refresh(root, pa.concat_tables([orders(), orders(400, seed=1)]))
     assert again.refresh.way is Way.FIT
     assert "r0002 is served, which another model" in again.refresh.reasons[0]
@@ -297,7 +298,7 @@ def test_a_policy_can_allow_less() -> None:
     with pytest.raises(UsageError, match="must rise"):
         Steps(2, 1, 3)
     with pytest.raises(Exception, match="must rise"):
-        component(Path(), refresh={"columns": {"skip": 20}})
+        component(Path(), refresh={"columns": {"skip": 21}})
 
 
 def test_drift_of_equal_states_is_nothing_and_of_others_is_large() -> None:

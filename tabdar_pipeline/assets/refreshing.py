@@ -51,10 +51,10 @@ def decide_refresh(plan: Plan, warehouse: Warehouse, asked: Way = Way.SKIP) -> D
     if last is not None and last.data_version != taken.data_version and not _from_nothing(demands):
         compared = _compare(plan, last, rows, contract)
     demands += compared.demands
-    if last is not None and now is not None and any(it.way is not Way.SKIP for it in demands):
-        demands += _mistrusted(last, now)
     otherwise = f"{plan.table} has nothing new since {last.release}" if last is not None else ""
     refresh = settle(plan.refresh, demands, compared.drift, otherwise)
+    if refresh.way is not Way.SKIP and last is not None and now is not None:
+        refresh = settle(plan.refresh, [*demands, *_mistrusted(last, now)], compared.drift, otherwise)
     decided = Decided(refresh, taken.data_version, compared.differences)
     if not decided.stopped:
         shelf.put(plan.home, RECORD, decided)

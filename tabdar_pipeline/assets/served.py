@@ -75,6 +75,12 @@ def keep(plan: Plan, model: Path, contract: Path, taken: Snapshot, release: str)
     return record
 
 
+def beginnings(model: checkpoint.Description) -> dict[str, Any]:
+    """Which snapshot a model was fitted on, and with which model that fit began, for the manifest."""
+    settings = model.model["settings"]
+    return {"learned": settings["data_version"], "warm": settings.get("warm")}
+
+
 def learning(plan: Plan, contract: Contract) -> dict[str, Any]:
     """What the model depends on, flat and plain; an inferred contract is no setting."""
     settings = plan.settings()

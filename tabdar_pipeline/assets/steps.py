@@ -207,7 +207,7 @@ def publish_release(plan: Plan, warehouse: Warehouse) -> Release:
         floor=judged["figures"]["floor"],
         decision=judged["decision"],
         protected=model.codec.to_json()["protected"],
-        refresh=shelf.get(plan.home, "drift")["refresh"],
+        refresh=shelf.get(plan.home, "drift")["refresh"] | served.beginnings(model),
     )
     rows = plan.home / CANDIDATE
     comments = describe(warehouse, plan.table).comments

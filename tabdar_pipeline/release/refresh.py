@@ -61,7 +61,7 @@ class RefreshPolicy:
     """Which ways are allowed, and what drift each of them may leave."""
 
     allow: tuple[Way, ...] = (Way.SKIP, Way.SAMPLE, Way.WARM)
-    columns: Steps = field(default_factory=lambda: Steps(0.5, 1.5, 15.0))  # percent points, worst column
+    columns: Steps = field(default_factory=lambda: Steps(0.5, 1.5, 20.0))  # percent points, worst column
     joint: Steps = field(default_factory=lambda: Steps(0.01, 0.02, 0.1))  # AUC of trees telling old from new
     rows: float = 0.1  # the number of rows may change by this share before they are drawn anew
     budget: float = 0.2  # of a fit, for a warm start
