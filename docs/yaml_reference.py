@@ -1,13 +1,15 @@
 """Write docs/yaml-reference.md from the components' own fields: python docs/yaml_reference.py."""
 
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Literal, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
 from tabdar_pipeline.components.imputed_table import Impute, ImputedTable
+from tabdar_pipeline.components.refresh import ColumnDrift, JointDrift, Refresh
 from tabdar_pipeline.components.synthetic_table import Policy, Sample, SyntheticTable
-from tabdar_pipeline.components.table import Source, Train
+from tabdar_pipeline.components.table import Fresh, Source, StepLimits, Train, Watch
+from tabdar_pipeline.components.table_collection import TableCollection
 
 PAGE = Path(__file__).with_name("yaml-reference.md")
 HEAD = """# YAML reference
@@ -18,16 +20,26 @@ SYNTHETIC = {
     "attributes": SyntheticTable,
     "attributes.source": Source,
     "attributes.train": Train,
+    "attributes.watch": Watch,
+    "attributes.fresh": Fresh,
+    "attributes.limits": StepLimits,
     "attributes.sample": Sample,
     "attributes.policy": Policy,
+    "attributes.refresh": Refresh,
+    "attributes.refresh.columns": ColumnDrift,
+    "attributes.refresh.joint": JointDrift,
 }
 IMPUTED = {
     "attributes": ImputedTable,
     "attributes.source": Source,
     "attributes.train": Train,
+    "attributes.watch": Watch,
+    "attributes.fresh": Fresh,
+    "attributes.limits": StepLimits,
     "attributes.impute": Impute,
 }
-COMPONENTS = {"SyntheticTable": SYNTHETIC, "ImputedTable": IMPUTED}
+COLLECTION = {"attributes": TableCollection}
+COMPONENTS = {"SyntheticTable": SYNTHETIC, "ImputedTable": IMPUTED, "TableCollection": COLLECTION}
 
 
 def page() -> str:
@@ -62,6 +74,8 @@ def shown(default: Any) -> str:
 
 def kind(field: FieldInfo) -> str:
     """The type and its bounds, in words."""
+    if get_origin(field.annotation) is dict:
+        return "mapping"
     words = " or ".join(
         name(it) for it in (get_args(field.annotation) or (field.annotation,)) if it is not type(None)
     )
@@ -78,7 +92,9 @@ BOUNDS = {"gt": ">", "ge": "≥", "lt": "<", "le": "≤"}
 
 
 def name(annotation: Any) -> str:
-    """A type's name, or a literal's value."""
+    """A type's name, or the values of a literal."""
+    if get_origin(annotation) is Literal:
+        return " or ".join(name(it) for it in get_args(annotation))
     return (
         f"`{annotation}`" if isinstance(annotation, str) else getattr(annotation, "__name__", str(annotation))
     )

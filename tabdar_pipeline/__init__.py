@@ -5,15 +5,17 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tabdar_pipeline.components.imputed_table import ImputedTable
     from tabdar_pipeline.components.synthetic_table import SyntheticTable
+    from tabdar_pipeline.components.table_collection import TableCollection
     from tabdar_pipeline.fitting import FitSettings
     from tabdar_pipeline.synthesizer import TabDAR
 
 __version__ = "0.1.0"
-__all__ = ["FitSettings", "ImputedTable", "SyntheticTable", "TabDAR", "__version__"]
+__all__ = ["FitSettings", "ImputedTable", "SyntheticTable", "TabDAR", "TableCollection", "__version__"]
 
 _HOMES = {
     "ImputedTable": "tabdar_pipeline.components.imputed_table",
     "SyntheticTable": "tabdar_pipeline.components.synthetic_table",
+    "TableCollection": "tabdar_pipeline.components.table_collection",
     "TabDAR": "tabdar_pipeline.synthesizer",
     "FitSettings": "tabdar_pipeline.fitting",
 }

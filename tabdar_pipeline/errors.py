@@ -34,6 +34,10 @@ class StorageError(TabdarError):
     """A file cannot be written or is not what was written: free space or restore it."""
 
 
+class LimitExceeded(TabdarError):
+    """A step took longer, or more memory, than it may: raise the limit, or give it less to do."""
+
+
 class ModelDirectoryError(StorageError):
     """A model directory is torn, altered, or of a newer format: restore it or fit again."""
 

@@ -87,7 +87,7 @@ class TabDAR:
             codec = fit_codec(rows, schema, constraints, settings)
         else:
             warm.refuse_other(schema)
-            codec = warm.codec
+            codec = warm.codec.renewed(rows, schema)
         encoded = codec.encode(rows, schema, np.random.default_rng(settings.seed))
         fitted = fit_network(
             encoded,

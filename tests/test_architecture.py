@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "tabdar_pipeline"
 HEAVY = ("torch", "onnx", "onnxruntime", "great_expectations", "pandera", "sklearn", "scipy", "matplotlib")
-LONGEST = 60  # lines of a function
+LONGEST = 48  # lines of a function below its signature: a command's options are its signature
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 
 
@@ -81,10 +81,10 @@ def test_functions_are_short(path):
     """No function is longer than a screen."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     long = [
-        f"{node.name}: {node.end_lineno - node.lineno + 1} lines"
+        f"{node.name}: {node.end_lineno - node.body[0].lineno + 1} lines"
         for node in ast.walk(tree)
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
-        and node.end_lineno - node.lineno + 1 > LONGEST
+        and node.end_lineno - node.body[0].lineno + 1 > LONGEST
     ]
     assert long == []
 

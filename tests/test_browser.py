@@ -111,7 +111,7 @@ def test_the_asset_graph_shows_the_way_to_the_release(browser, address):
     """Every step is a node."""
     browser.get(f"{address}/locations/tabdar-pipeline/asset-groups/synthetic_customers/lineage")
     _see(browser, "Materialize all")
-    for text in ("snapshot", "model", "onnx", "candidate", "report", "customers"):
+    for text in ("snapshot", "drift", "model", "onnx", "candidate", "report", "customers"):
         _see(browser, text)
     time.sleep(3)
     _keep(browser, "asset-graph")

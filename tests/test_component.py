@@ -35,6 +35,9 @@ def definitions(**attributes: Any) -> dg.Definitions:
         {"watch": {"by": "rows", "column": "updated_at"}},
         {"watch": {"every": 1}},
         {"keep": 0},
+        {"refresh": {"allow": ["hope"]}},
+        {"refresh": {"columns": {"sample": 21}}},
+        {"refresh": {"budget": 0}},
         {"source": {"database": "w.duckdb"}},
         {"source": {"database": "w.duckdb", "table": "crm.customers", "limit": 1}},
     ],
@@ -58,14 +61,20 @@ def test_the_graph_goes_from_source_to_release() -> None:
     assert parents == {
         "crm/customers": set(),
         f"{way}/snapshot": {"crm/customers"},
-        f"{way}/model": {f"{way}/snapshot"},
+        f"{way}/drift": {f"{way}/snapshot"},
+        f"{way}/model": {f"{way}/drift"},
         f"{way}/onnx": {f"{way}/model"},
         f"{way}/candidate": {f"{way}/onnx"},
         f"{way}/report": {f"{way}/candidate"},
         way: {f"{way}/report"},
     }
     checks = {(k.asset_key.path[-1], k.name) for k in graph.asset_check_keys}
-    assert checks == {("snapshot", "contract"), ("onnx", "parity"), ("report", "release_policy")}
+    assert checks == {
+        ("snapshot", "contract"),
+        ("drift", "schema"),
+        ("onnx", "parity"),
+        ("report", "release_policy"),
+    }
 
 
 def test_a_schedule_pools_and_gpu_tags_are_as_asked() -> None:

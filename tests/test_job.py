@@ -84,6 +84,10 @@ def test_the_manifest_says_where_the_rows_come_from(root: Path) -> None:
 
     assert manifest["source"]["table"] == "crm.customers"
     assert manifest["decision"]["passed"] is True
+    assert manifest["refresh"]["way"] == "fit"
+    assert manifest["refresh"]["learned"] == manifest["source"]["data_version"]
+    assert manifest["refresh"]["warm"] is None
+    assert manifest["refresh"]["reasons"] == ["nothing was released as synthetic.customers yet"]
     assert set(manifest["figures"]) == set(manifest["floor"])
     assert all(
         len(manifest[name]) == 64 for name in ("contract_hash", "schema_fingerprint", "model_fingerprint")
@@ -100,6 +104,7 @@ def test_a_refused_candidate_leaves_the_previous_release_served(root: Path) -> N
     assert (root / "second").read_text() == "False"
     assert [(r.number, r.served) for r in found] == [(1, True)]
     assert judged["decision"]["reasons"]
+    assert json.loads((root / "run" / TARGET / "drift.json").read_text())["refresh"]["way"] == "sample"
     assert "Refused" in (root / "run" / TARGET / "report.html").read_text()
 
 

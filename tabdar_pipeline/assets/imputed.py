@@ -6,6 +6,7 @@ import dagster as dg
 
 from tabdar_pipeline.assets import filling, metadata, steps
 from tabdar_pipeline.assets.filling import FillPlan
+from tabdar_pipeline.assets.guard import guarded
 from tabdar_pipeline.assets.resources import ComputeResource, WarehouseResource
 from tabdar_pipeline.assets.synthetic import (
     Names,
@@ -13,7 +14,7 @@ from tabdar_pipeline.assets.synthetic import (
     onnx_asset,
     op_name,
     snapshot_asset,
-    source_spec,
+    source_specs,
     spec,
 )
 from tabdar_pipeline.schemas.contract import Contract
@@ -56,7 +57,7 @@ def build_fill_assets(
     """The assets and their checks."""
     own = [make(plan.table, asset_specs[step]) for step, make in _OWN.items() if step in asset_specs]
     return [
-        source_spec(plan.table),
+        *source_specs(plan.table),
         snapshot_asset(plan.table, asset_specs["snapshot"]),
         *own,
         _filled(plan, asset_specs["filled"]),
@@ -75,9 +76,10 @@ def _filled(plan: FillPlan, asset: dg.AssetSpec) -> dg.AssetsDefinition:
 
         ready = replace(plan, table=steps.with_compute(plan.table, compute.settings()))
         taken, rows, _ = steps.last_snapshot(plan.table)
-        filler = filling.Filler.of(ready, taken, rows)
-        record = filling.fill(filler, lambda done, rows: context.log.info(f"{done:,} of {rows:,} rows"))
-        tests = filling.diagnose(filler)
+        with guarded(context, plan.table.limits):
+            filler = filling.Filler.of(ready, taken, rows)
+            record = filling.fill(filler, lambda done, rows: context.log.info(f"{done:,} of {rows:,} rows"))
+            tests = filling.diagnose(filler)
         worse = [test.column for test in tests if not test.better]
         table = "\n".join(
             f"| {t.column} | {t.cells} | {t.error:.3f} | {t.plain_error:.3f} | "
@@ -116,8 +118,9 @@ def _release(plan: FillPlan, asset: dg.AssetSpec) -> dg.AssetsDefinition:
     @dg.multi_asset(name=op_name(asset), specs=[asset], pool="duckdb")
     def release(context: dg.AssetExecutionContext, warehouse: WarehouseResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
         table = plan.table
-        published = filling.publish_filling(plan, warehouse.at(table.database))
-        retired = steps.retire_old(table, warehouse.at(table.database))
+        with guarded(context, table.limits):
+            published = filling.publish_filling(plan, warehouse.at(table.database))
+            retired = steps.retire_old(table, warehouse.at(table.database))
         schema = Contract.read(table.home / steps.CONTRACT).schema
         context.log.info(f"published {published.identifier} as {published.relation}")
         return dg.MaterializeResult(

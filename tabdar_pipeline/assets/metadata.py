@@ -2,15 +2,20 @@
 
 import base64
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
 from tabdar_pipeline.assets.plan import Plan
 from tabdar_pipeline.quality.attacks.risk import Risk
 from tabdar_pipeline.quality.audit import Audit
+from tabdar_pipeline.quality.drift import Drift
+from tabdar_pipeline.release.refresh import Refresh
 from tabdar_pipeline.schemas.table import TableSchema
 from tabdar_pipeline.warehouse.publish import Release
+
+if TYPE_CHECKING:
+    from tabdar_pipeline.synthesizer import TabDAR
 
 
 def column_schema(schema: TableSchema) -> dg.TableSchema:
@@ -87,6 +92,51 @@ def protected_table(protected: Mapping[str, Mapping[str, int]]) -> dg.MarkdownMe
     return dg.MetadataValue.md(
         "| column | rows that must share a value | rare levels | their cells | numbers clipped |\n"
         f"|---|---|---|---|---|\n{rows}"
+    )
+
+
+def model(fitted: "TabDAR") -> dict[str, Any]:
+    """How a model was fitted, and what it keeps back."""
+    from tabdar_pipeline.quality.plots import learning_png
+
+    last = fitted.history[-1]
+    return {
+        "model_fingerprint": fitted.fingerprint,
+        "seed": fitted.seed,
+        "training_data_version": fitted.settings["data_version"],
+        "epochs": last.epoch,
+        "seconds": last.seconds,
+        "stopped_early": fitted.stopped_early or "no",
+        "validation_loss": min(r.validation_loss for r in fitted.history),
+        "learning_curve": picture(learning_png(fitted.history), "learning curve"),
+        "settings": fitted.settings,
+        "protected": protected_table(fitted.codec.to_json()["protected"]),
+    }
+
+
+def refresh(it: Refresh, way: str) -> dict[str, Any]:
+    """The way of a refresh, why, and the drift behind it."""
+    said = {"way": way, "reasons": lines(it.reasons)}
+    if it.drift is None:
+        return said
+    return said | {
+        "rows_before": it.drift.rows[0],
+        "dagster/row_count": it.drift.rows[1],
+        "largest_drift": max(it.drift.beyond.values(), default=0.0),
+        "joint_drift": it.drift.joint_beyond,
+        "drift": drift_table(it.drift),
+    }
+
+
+def drift_table(it: Drift) -> dg.MarkdownMetadataValue:
+    """Each column and all of them jointly, beside what two random halves of one state show."""
+    rows = "\n".join(
+        f"| {name.replace('|', '/')} | {it.columns[name]:.2f} | {it.columns_floor[name]:.2f} | {beyond:.2f} |"
+        for name, beyond in it.beyond.items()
+    )
+    return dg.MetadataValue.md(
+        "| column | distance, percent | by chance up to | beyond |\n|---|---|---|---|\n"
+        f"{rows}\n| **all, AUC** | {it.joint:.3f} | {it.joint_floor:.3f} | {it.joint_beyond:.3f} |"
     )
 
 

@@ -1,12 +1,14 @@
 """What one table's assets are to do: the settings of a component, resolved and plain."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tabdar_pipeline.assets.limits import Limits
 from tabdar_pipeline.fitting import FitSettings
 from tabdar_pipeline.release.policy import ReleasePolicy
+from tabdar_pipeline.release.refresh import RefreshPolicy
 from tabdar_pipeline.warehouse.names import Relation
 from tabdar_pipeline.warehouse.snapshot import Selection
 
@@ -30,6 +32,9 @@ class Plan:
     storage: Path  # run data of all tables
     folder: Path | None  # parquet copies of releases
     keep: int | None = None  # releases whose rows are kept; all where None
+    limits: Limits = field(default_factory=Limits)  # of each step
+    upstream: str | None = None  # key of the asset that makes the source, where the project has one
+    refresh: RefreshPolicy = field(default_factory=RefreshPolicy)
 
     @property
     def home(self) -> Path:
@@ -44,4 +49,5 @@ class Plan:
             "holdout": self.holdout,
             "predict": self.predict,
             "policy": asdict(self.policy),
+            "refresh": asdict(self.refresh),
         }

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tabdar_pipeline import checkpoint
-from tabdar_pipeline.assets import shelf
+from tabdar_pipeline.assets import served, shelf
 from tabdar_pipeline.assets.plan import Plan
 from tabdar_pipeline.errors import Violation
 from tabdar_pipeline.fitting import FitSettings
@@ -70,14 +70,14 @@ def take_snapshot(plan: Plan, warehouse: Warehouse) -> Checked:
     shelf.write_text(plan.home / CONTRACT, contract.to_yaml())
     if not violations:
         shelf.put(plan.home, "snapshot", taken)
-    for old in taken.path.parent.glob("*.parquet"):
-        if old != taken.path and not violations:
-            old.unlink()
+        _forget_snapshots(plan.home, taken)
     exceptions = {} if violations else contract.exceptions(table)
     return Checked(taken, contract, violations, exceptions, inferred)
 
 
-def fit_model(plan: Plan, progress: "Callable[[EpochRecord], None]") -> "TabDAR":
+def fit_model(
+    plan: Plan, progress: "Callable[[EpochRecord], None]", warm: "TabDAR | None" = None
+) -> "TabDAR":
     """Train on all but the holdout; a run that was cut off goes on where it stopped."""
     from tabdar_pipeline.synthesizer import TabDAR
 
@@ -90,6 +90,7 @@ def fit_model(plan: Plan, progress: "Callable[[EpochRecord], None]") -> "TabDAR"
         settings=plan.fit,
         progress=progress,
         resume=plan.home / TRAINING,
+        warm=warm,
     )
     model.settings["data_version"] = taken.data_version
     model.save(plan.home / MODEL)
@@ -206,10 +207,11 @@ def publish_release(plan: Plan, warehouse: Warehouse) -> Release:
         floor=judged["figures"]["floor"],
         decision=judged["decision"],
         protected=model.codec.to_json()["protected"],
+        refresh=shelf.get(plan.home, "drift")["refresh"] | served.beginnings(model),
     )
     rows = plan.home / CANDIDATE
     comments = describe(warehouse, plan.table).comments
-    return publish(
+    release = publish(
         warehouse,
         plan.target,
         rows,
@@ -218,6 +220,8 @@ def publish_release(plan: Plan, warehouse: Warehouse) -> Release:
         plan.folder,
         {name: text for name, text in comments.items() if name in taken.sql_types},
     )
+    served.keep(plan, plan.home / MODEL, plan.home / CONTRACT, taken, release.identifier)
+    return release
 
 
 def retire_old(plan: Plan, warehouse: Warehouse) -> list[str]:
@@ -253,6 +257,15 @@ def last_snapshot(plan: Plan) -> tuple[Snapshot, pa.Table, Contract]:
     record = shelf.get(plan.home, "snapshot")
     taken = Snapshot(**{**record, "path": Path(record["path"])})
     return taken, pq.read_table(taken.path, partitioning=None), Contract.read(plan.home / CONTRACT)
+
+
+def _forget_snapshots(home: Path, taken: Snapshot) -> None:
+    """Remove all but this one and the one that the served model was fitted on."""
+    last = served.Served.read(home)
+    needed = {taken.path, last.snapshot(home)} if last is not None else {taken.path}
+    for old in taken.path.parent.glob("*.parquet"):
+        if old not in needed:
+            old.unlink()
 
 
 def _inferred(plan: Plan, taken: Snapshot, table: pa.Table, warehouse: Warehouse) -> Contract:

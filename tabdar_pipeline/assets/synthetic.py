@@ -1,16 +1,23 @@
 """The assets of one synthetic table: thin, each calls one step and says what came of it."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import dagster as dg
 
 from tabdar_pipeline import __version__
-from tabdar_pipeline.assets import metadata, steps
+from tabdar_pipeline.assets import metadata, refreshing, steps
+from tabdar_pipeline.assets.drift import drift_asset
+from tabdar_pipeline.assets.guard import guarded
 from tabdar_pipeline.assets.plan import Plan
 from tabdar_pipeline.assets.resources import ComputeResource, WarehouseResource
 from tabdar_pipeline.schemas.contract import Contract
 from tabdar_pipeline.warehouse.names import Relation
+
+if TYPE_CHECKING:
+    from tabdar_pipeline.model.training import EpochRecord
+    from tabdar_pipeline.synthesizer import TabDAR
 
 GPU_TAGS = {
     "dagster-k8s/config": {
@@ -28,10 +35,11 @@ class Names:
 
     @classmethod
     def of(cls, plan: Plan) -> "Names":
-        """The source by its own name, the release by its target's."""
+        """The source by its own name or that of the asset that makes it, the release by its target's."""
         source, target = Relation.parse(plan.table), Relation.parse(plan.target)
+        own = dg.AssetKey([_plain(source.schema), _plain(source.name)])
         return cls(
-            dg.AssetKey([_plain(source.schema), _plain(source.name)]),
+            own if plan.upstream is None else dg.AssetKey.from_user_string(plan.upstream),
             dg.AssetKey([_plain(target.schema), _plain(target.name)]),
         )
 
@@ -71,7 +79,16 @@ def specs(plan: Plan) -> dict[str, dg.AssetSpec]:
             {"duckdb", "parquet"},
             f"`{plan.table}` as it is now, held against its contract.",
         ),
-        "model": spec(plan, "model", "snapshot", {"pytorch"}, "TabDAR, fitted to all rows but the holdout."),
+        "drift": spec(
+            plan,
+            "drift",
+            "snapshot",
+            {"scikitlearn"},
+            "How far the source has moved since the last release, and which way the refresh goes.",
+        ),
+        "model": spec(
+            plan, "model", "drift", {"pytorch"}, "TabDAR, fitted to all rows but the holdout."
+        ).replace_attributes(skippable=True),
         "onnx": spec(
             plan, "onnx", "model", {"onnx"}, "Backbone and denoiser as ONNX, checked against torch."
         ),
@@ -94,9 +111,10 @@ def build_assets(
 ) -> list[dg.AssetsDefinition | dg.AssetSpec]:
     """The assets and their blocking checks."""
     return [
-        source_spec(plan),
+        *source_specs(plan),
         snapshot_asset(plan, asset_specs["snapshot"]),
-        model_asset(plan, asset_specs["model"]),
+        drift_asset(plan, asset_specs["drift"], op_name(asset_specs["drift"])),
+        model_asset(plan, asset_specs["model"], refreshing.learn),
         onnx_asset(plan, asset_specs["onnx"]),
         _candidate(plan, asset_specs["candidate"]),
         _report(plan, asset_specs["report"]),
@@ -104,10 +122,12 @@ def build_assets(
     ]
 
 
-def source_spec(plan: Plan) -> dg.AssetSpec:
-    """The source, which is not ours to make."""
+def source_specs(plan: Plan) -> list[dg.AssetSpec]:
+    """The source, which is not ours to make; none where the project has an asset that makes it."""
+    if plan.upstream is not None:
+        return []
     about = "The source, as others fill it."
-    return dg.AssetSpec(Names.of(plan).source, kinds={"duckdb", "table"}, description=about)
+    return [dg.AssetSpec(Names.of(plan).source, kinds={"duckdb", "table"}, description=about)]
 
 
 def snapshot_asset(plan: Plan, asset: dg.AssetSpec) -> dg.AssetsDefinition:
@@ -120,7 +140,8 @@ def snapshot_asset(plan: Plan, asset: dg.AssetSpec) -> dg.AssetsDefinition:
     def snapshot(
         context: dg.AssetExecutionContext, warehouse: WarehouseResource
     ) -> Iterator[dg.MaterializeResult]:  # type: ignore[type-arg]
-        checked = steps.take_snapshot(plan, warehouse.at(plan.database))
+        with guarded(context, plan.limits):
+            checked = steps.take_snapshot(plan, warehouse.at(plan.database))
         taken, schema = checked.snapshot, checked.contract.schema
         context.log.info(f"{taken.rows:,} rows, data version {taken.data_version[:12]}")
         yield dg.MaterializeResult(
@@ -152,8 +173,12 @@ def snapshot_asset(plan: Plan, asset: dg.AssetSpec) -> dg.AssetsDefinition:
     return snapshot
 
 
-def model_asset(plan: Plan, asset: dg.AssetSpec) -> dg.AssetsDefinition:
-    """The fitted model."""
+def model_asset(
+    plan: Plan,
+    asset: dg.AssetSpec,
+    learn: "Callable[[Plan, Callable[[EpochRecord], None]], TabDAR | None]" = steps.fit_model,
+) -> dg.AssetsDefinition:
+    """The fitted model; where `learn` gives none, this step and all after it are skipped."""
     gpu = GPU_TAGS if plan.fit.device == "cuda" else None
 
     @dg.multi_asset(
@@ -163,33 +188,22 @@ def model_asset(plan: Plan, asset: dg.AssetSpec) -> dg.AssetsDefinition:
         op_tags=gpu,
         retry_policy=dg.RetryPolicy(max_retries=1, delay=5),
     )
-    def model(context: dg.AssetExecutionContext, compute: ComputeResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
-        from tabdar_pipeline.quality.plots import learning_png
-
+    def model(context: dg.AssetExecutionContext, compute: ComputeResource) -> Iterator[dg.MaterializeResult]:  # type: ignore[type-arg]
         ready = steps.with_compute(plan, compute.settings())
-        fitted = steps.fit_model(
-            ready,
-            lambda r: context.log.info(
-                f"{r.budget:4.0%} of the budget, epoch {r.epoch:.1f}, {r.seconds:.0f} s: "
-                f"validation loss {r.validation_loss:.3f}{' (best)' if r.best else ''}"
-            ),
-        )
-        last = fitted.history[-1]
-        return dg.MaterializeResult(
-            data_version=dg.DataVersion(fitted.fingerprint),
-            metadata={
-                "model_fingerprint": fitted.fingerprint,
-                "seed": fitted.seed,
-                "dagster/uri": str(plan.home / steps.MODEL),
-                "training_data_version": fitted.settings["data_version"],
-                "epochs": last.epoch,
-                "seconds": last.seconds,
-                "stopped_early": fitted.stopped_early or "no",
-                "validation_loss": min(r.validation_loss for r in fitted.history),
-                "learning_curve": metadata.picture(learning_png(fitted.history), "learning curve"),
-                "settings": fitted.settings,
-                "protected": metadata.protected_table(fitted.codec.to_json()["protected"]),
-            },
+        with guarded(context, plan.limits):
+            fitted = learn(
+                ready,
+                lambda r: context.log.info(
+                    f"{r.budget:4.0%} of the budget, epoch {r.epoch:.1f}, {r.seconds:.0f} s: "
+                    f"validation loss {r.validation_loss:.3f}{' (best)' if r.best else ''}"
+                ),
+            )
+        if fitted is None:
+            context.log.info(f"{plan.target} stays as it is: see the reasons of its drift")
+            return
+        facts = metadata.model(fitted) | {"dagster/uri": str(plan.home / steps.MODEL)}
+        yield dg.MaterializeResult(
+            asset_key=asset.key, data_version=dg.DataVersion(fitted.fingerprint), metadata=facts
         )
 
     return model
@@ -202,11 +216,12 @@ def onnx_asset(plan: Plan, asset: dg.AssetSpec) -> dg.AssetsDefinition:
     )
 
     @dg.multi_asset(name=op_name(asset), specs=[asset], check_specs=[check])
-    def onnx() -> dg.MaterializeResult:  # type: ignore[type-arg]
+    def onnx(context: dg.AssetExecutionContext) -> dg.MaterializeResult:  # type: ignore[type-arg]
         from tabdar_pipeline.errors import ParityError
 
         try:
-            record = steps.export_model(plan)
+            with guarded(context, plan.limits):
+                record = steps.export_model(plan)
         except ParityError as error:
             failed = dg.AssetCheckResult(check_name="parity", passed=False, metadata={"reason": str(error)})
             return dg.MaterializeResult(asset_key=asset.key, check_results=[failed])
@@ -238,7 +253,8 @@ def _candidate(plan: Plan, asset: dg.AssetSpec) -> dg.AssetsDefinition:
                 told[0] = done * 10 // rows
                 context.log.info(f"{done:,} of {rows:,} rows")
 
-        drawn = steps.draw_candidate(ready, tell)
+        with guarded(context, plan.limits):
+            drawn = steps.draw_candidate(ready, tell)
         return dg.MaterializeResult(
             metadata={
                 "dagster/row_count": drawn.rows,
@@ -263,7 +279,8 @@ def _report(plan: Plan, asset: dg.AssetSpec) -> dg.AssetsDefinition:
     def report(context: dg.AssetExecutionContext) -> dg.MaterializeResult:  # type: ignore[type-arg]
         from tabdar_pipeline.quality import plots
 
-        judged = steps.judge_candidate(plan, lambda name, _share: context.log.info(f"measuring {name}"))
+        with guarded(context, plan.limits):
+            judged = steps.judge_candidate(plan, lambda name, _share: context.log.info(f"measuring {name}"))
         figures, schema = judged.figures, judged.contract.schema
         columns = plots.columns_png(judged.train, judged.candidate, schema, dict(figures.by_column))
         return dg.MaterializeResult(
@@ -297,8 +314,9 @@ def _report(plan: Plan, asset: dg.AssetSpec) -> dg.AssetsDefinition:
 def _release(plan: Plan, asset: dg.AssetSpec) -> dg.AssetsDefinition:
     @dg.multi_asset(name=op_name(asset), specs=[asset], pool="duckdb")
     def release(context: dg.AssetExecutionContext, warehouse: WarehouseResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
-        published = steps.publish_release(plan, warehouse.at(plan.database))
-        retired = steps.retire_old(plan, warehouse.at(plan.database))
+        with guarded(context, plan.limits):
+            published = steps.publish_release(plan, warehouse.at(plan.database))
+            retired = steps.retire_old(plan, warehouse.at(plan.database))
         schema = Contract.read(plan.home / steps.CONTRACT).schema
         context.log.info(f"published {published.identifier} as {published.relation}")
         return dg.MaterializeResult(

@@ -88,12 +88,7 @@ def fit(
         return
     model.save(model_dir)
     facts = _facts(model, model_dir, it.rows.num_rows)
-    early = "" if facts["stopped_early"] is None else f", {facts['stopped_early']}"
-    sentence = (
-        f"{model_dir}: {facts['epochs']:.1f} epochs in {facts['seconds']:.0f} s{early}, "
-        f"ONNX within {facts['parity']:.1g} of torch"
-    )
-    say(facts, sentence, as_json=as_json)
+    say(facts, _sentence(facts), as_json=as_json)
 
 
 def _facts(model: "TabDAR", model_dir: Path, rows: int) -> dict[str, Any]:
@@ -111,6 +106,15 @@ def _facts(model: "TabDAR", model_dir: Path, rows: int) -> dict[str, Any]:
         "validation_loss": min(r.validation_loss for r in model.history),
         "protected": model.codec.to_json()["protected"],
     }
+
+
+def _sentence(facts: dict[str, Any]) -> str:
+    """What came of a fit, in a line."""
+    early = "" if facts["stopped_early"] is None else f", {facts['stopped_early']}"
+    return (
+        f"{facts['model']}: {facts['epochs']:.1f} epochs in {facts['seconds']:.0f} s{early}, "
+        f"ONNX within {facts['parity']:.1g} of torch"
+    )
 
 
 def export(

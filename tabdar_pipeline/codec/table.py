@@ -120,6 +120,11 @@ class TableCodec:
         values = np.stack([c.residuals for c in cells], axis=1).astype(np.float32)
         return EncodedTable(np.maximum(codes, 0), np.where(codes < 0, 0, values), codes >= 0)
 
+    def renewed(self, table: pa.Table, schema: TableSchema) -> "TableCodec":
+        """The same codec with keys, texts and constants of a later state of the table: they are not learned."""
+        made = {c.name: _made(c, combined(table, c)) for c in schema.columns if not c.modelled}
+        return replace(self, made=made)
+
     def refuse_too_many(self, rows: int, schema: TableSchema) -> None:
         """Raise UsageError where a key's type has no room for so many rows."""
         for name, codec in self.made.items():

@@ -81,7 +81,8 @@ class ImputedTable(Table):
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
         """Assets, a check, a job that only fills, which is scheduled, and one that fits and fills."""
         plan = self.plan(Path(context.project_root))
-        asset_specs = self._specs(plan, fill_specs(plan, self.reuse))
-        fill = self._job("fill", plan.table, [asset_specs[s] for s in ("snapshot", "filled", "release")])
+        filling = ("snapshot", "filled", "release")
+        asset_specs = self._specs(plan, fill_specs(plan, self.reuse), follow=filling)
+        fill = self._job("fill", plan.table, [asset_specs[step] for step in filling])
         refresh = self._job("refresh", plan.table, asset_specs.values())
         return self._definitions(plan.table, self.execute(plan, asset_specs), [fill, refresh])

@@ -1,6 +1,7 @@
 """`tabdar_pipeline.SyntheticTable`: YAML for one table becomes assets, checks, a job and a schedule."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,6 +10,7 @@ from pydantic import Field
 
 from tabdar_pipeline.assets.plan import Plan
 from tabdar_pipeline.assets.synthetic import build_assets, specs
+from tabdar_pipeline.components.refresh import Refresh
 from tabdar_pipeline.components.table import Table, TableScaffolder
 from tabdar_pipeline.release.policy import ReleasePolicy
 
@@ -96,6 +98,9 @@ class SyntheticTable(Table):
     ] = "synthetic"
     sample: Annotated[Sample, Field(description="What to draw.")] = Sample()
     policy: Annotated[Policy, Field(description="What a release must satisfy.")] = Policy()
+    refresh: Annotated[
+        Refresh, Field(description="What a refresh does with a source that has something new.")
+    ] = Refresh()
 
     @classmethod
     def get_spec(cls) -> dg.ComponentTypeSpec:
@@ -104,13 +109,14 @@ class SyntheticTable(Table):
 
     def plan(self, root: Path) -> Plan:
         """The settings, with paths resolved from the project's root."""
-        return self.table_plan(
+        plan = self.table_plan(
             root,
             policy=self.policy.resolved(),
             rows=self.sample.rows,
             sample_seed=self.sample.seed,
             predict=self.policy.predict,
         )
+        return replace(plan, refresh=self.refresh.resolved())
 
     def execute(self, plan: Plan, asset_specs: Mapping[str, dg.AssetSpec]) -> list[Any]:
         """The assets that do the work; override to add to them."""
@@ -119,6 +125,7 @@ class SyntheticTable(Table):
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
         """Assets, blocking checks, one job, and a schedule where one is asked for."""
         plan = self.plan(Path(context.project_root))
-        asset_specs = self._specs(plan, specs(plan))
+        steps = specs(plan)
+        asset_specs = self._specs(plan, steps, follow=steps)
         job = self._job("refresh", plan, asset_specs.values())
         return self._definitions(plan, self.execute(plan, asset_specs), [job])

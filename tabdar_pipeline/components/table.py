@@ -1,16 +1,19 @@
 """What the components share: a source, a target, a fit, a schedule, and how they become a `Plan`."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 import dagster as dg
 from pydantic import Field, field_validator, model_validator
 
+from tabdar_pipeline.assets.limits import GB, Limits
 from tabdar_pipeline.assets.plan import Plan
 from tabdar_pipeline.assets.resources import ComputeResource, WarehouseResource
 from tabdar_pipeline.assets.synthetic import Names
-from tabdar_pipeline.errors import UsageError
+from tabdar_pipeline.errors import UsageError, WarehouseLocked
 from tabdar_pipeline.fitting import FitSettings
 from tabdar_pipeline.release.policy import ReleasePolicy
 from tabdar_pipeline.warehouse.names import Relation
@@ -18,6 +21,7 @@ from tabdar_pipeline.warehouse.snapshot import Selection
 from tabdar_pipeline.warehouse.watermark import mark
 
 SECONDS = 120.0
+LOOK_S = 20.0  # that a sensor waits for a lock: Dagster gives up on one after a minute
 WAREHOUSE, COMPUTE = WarehouseResource(), ComputeResource()  # the same for all tables of a project
 
 
@@ -40,6 +44,13 @@ class Source(dg.Model, dg.Resolvable):
         int | None, Field(ge=2, description="No more than so many rows, chosen by their hash.")
     ] = None
     keys: Annotated[list[str], Field(description="Columns that are keys: made anew, never modelled.")] = []
+    asset: Annotated[
+        str | None,
+        Field(
+            description="Key (a/b) of the asset that makes the table, where the project has one; a "
+            "materialization of it requests a refresh."
+        ),
+    ] = None
 
 
 class Train(dg.Model, dg.Resolvable):
@@ -89,6 +100,40 @@ class Watch(dg.Model, dg.Resolvable):
         return self
 
 
+class StepLimits(dg.Model, dg.Resolvable):
+    """What one step may use, beyond which it fails and says so."""
+
+    minutes: Annotated[
+        float | None, Field(gt=0, description="Wall clock of a step; a training budget should be well below.")
+    ] = None
+    memory_gb: Annotated[
+        float | None, Field(ge=1, description="Memory of the process that runs the step; Linux only.")
+    ] = None
+
+    def resolved(self) -> Limits:
+        """As the assets know them."""
+        seconds = None if self.minutes is None else 60 * self.minutes
+        return Limits(seconds, None if self.memory_gb is None else round(self.memory_gb * GB))
+
+
+class Fresh(dg.Model, dg.Resolvable):
+    """How old a release may become."""
+
+    hours: Annotated[float, Field(ge=0.1, description="Dagster calls an older release stale.")]
+    warn_hours: Annotated[float | None, Field(ge=0.1, description="It warns of one older than this.")] = None
+
+    @model_validator(mode="after")
+    def _warns_first(self) -> "Fresh":
+        if self.warn_hours is not None and self.warn_hours >= self.hours:
+            raise ValueError("fresh: warn_hours must be below hours, or nothing is warned of")
+        return self
+
+    def policy(self) -> dg.FreshnessPolicy:
+        """As Dagster knows it."""
+        warn = None if self.warn_hours is None else timedelta(hours=self.warn_hours)
+        return dg.FreshnessPolicy.time_window(timedelta(hours=self.hours), warn)
+
+
 class TableScaffolder(dg.Scaffolder[Any]):
     """`dg scaffold defs` writes a table to fill in."""
 
@@ -119,6 +164,7 @@ class Table(dg.Component, dg.Model, dg.Resolvable):
     watch: Annotated[
         Watch | None, Field(description="Refresh when the source changes, as a sensor sees it.")
     ] = None
+    fresh: Annotated[Fresh | None, Field(description="How old a release may become.")] = None
     folder: Annotated[
         str | None, Field(description="Where to copy each release as parquet, under a versioned path.")
     ] = None
@@ -129,6 +175,7 @@ class Table(dg.Component, dg.Model, dg.Resolvable):
             description="How many releases keep their rows, the newest and the served; all if not given.",
         ),
     ] = None
+    limits: Annotated[StepLimits, Field(description="What one step may use.")] = StepLimits()
     storage: Annotated[str, Field(description="Where run data are kept, from the project's root.")] = (
         ".tabdar"
     )
@@ -192,6 +239,8 @@ class Table(dg.Component, dg.Model, dg.Resolvable):
             storage=root / self.storage,
             folder=root / self.folder if self.folder else None,
             keep=self.keep,
+            upstream=self.source.asset,
+            limits=self.limits.resolved(),
         )
 
     def get_asset_spec(self, plan: Any, step: str, spec: dg.AssetSpec) -> dg.AssetSpec:
@@ -199,8 +248,19 @@ class Table(dg.Component, dg.Model, dg.Resolvable):
         del plan, step
         return spec.replace_attributes(owners=self.owners).merge_attributes(tags=self.tags)
 
-    def _specs(self, plan: Any, specs: Mapping[str, dg.AssetSpec]) -> dict[str, dg.AssetSpec]:
-        return {step: self.get_asset_spec(plan, step, spec) for step, spec in specs.items()}
+    def _specs(
+        self, plan: Any, specs: Mapping[str, dg.AssetSpec], follow: Container[str]
+    ) -> dict[str, dg.AssetSpec]:
+        """The specs as YAML has them; the steps of `follow` follow the source's asset, where it has one."""
+        follows = self.source.asset is not None
+        found = {}
+        for step, spec in specs.items():
+            asked = spec.replace_attributes(
+                automation_condition=dg.AutomationCondition.eager() if follows and step in follow else None,
+                freshness_policy=self.fresh.policy() if self.fresh and step == "release" else None,
+            )
+            found[step] = self.get_asset_spec(plan, step, asked)
+        return found
 
     def _job(self, verb: str, plan: Plan, specs: Iterable[dg.AssetSpec]) -> Any:
         """A job that materializes these assets."""
@@ -214,7 +274,7 @@ class Table(dg.Component, dg.Model, dg.Resolvable):
 
     def _sensor(self, plan: Plan, job: Any, watch: Watch) -> dg.SensorDefinition:
         """Request the job when the source's mark is another than at the last look that started one."""
-        warehouse = WAREHOUSE.at(plan.database)
+        warehouse = replace(WAREHOUSE.at(plan.database), wait_s=LOOK_S)
 
         @dg.sensor(
             name=f"changes_of_{Names.of(plan).group}",
@@ -223,7 +283,10 @@ class Table(dg.Component, dg.Model, dg.Resolvable):
             description=f"Refresh {plan.target} when {plan.table} changes.",
         )
         def changes(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
-            now = mark(warehouse, plan.table, plan.selection, watch.by, watch.column)
+            try:
+                now = mark(warehouse, plan.table, plan.selection, watch.by, watch.column)
+            except WarehouseLocked as error:
+                return dg.SkipReason(f"{plan.table} could not be looked at, and will be again: {error}")
             if now == context.cursor:
                 return dg.SkipReason(f"Nothing new in {plan.table}: its {watch.by} is {now} as before.")
             context.update_cursor(now)

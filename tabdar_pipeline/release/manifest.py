@@ -45,6 +45,7 @@ class Manifest:
     floor: Mapping[str, float]
     decision: Mapping[str, Any]
     protected: Mapping[str, Any] = field(default_factory=dict)  # by column: what was kept back, in counts
+    refresh: Mapping[str, Any] = field(default_factory=dict)  # the way that was gone, why, and the drift
 
     def to_json(self) -> dict[str, Any]:
         """Plain values that every JSON reader takes; a figure that is no number is null."""

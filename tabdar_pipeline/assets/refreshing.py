@@ -1,0 +1,189 @@
+"""Which way a refresh goes, and its model: as plain functions."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tabdar_pipeline import checkpoint
+from tabdar_pipeline.assets import served, shelf, steps
+from tabdar_pipeline.assets.plan import Plan
+from tabdar_pipeline.assets.served import Served
+from tabdar_pipeline.codec.coverage import unspoken
+from tabdar_pipeline.errors import ModelDirectoryError, SourceError
+from tabdar_pipeline.quality.drift import Drift, drift
+from tabdar_pipeline.quality.holdout import split
+from tabdar_pipeline.release.refresh import Demand, Refresh, Way, drifted, grown, settle
+from tabdar_pipeline.schemas.contract import Contract
+from tabdar_pipeline.schemas.drift import Difference, differences
+from tabdar_pipeline.warehouse.duckdb import Warehouse
+from tabdar_pipeline.warehouse.publish import Release, releases
+
+if TYPE_CHECKING:
+    from tabdar_pipeline.model.training import EpochRecord
+    from tabdar_pipeline.synthesizer import TabDAR
+
+RECORD = "drift"
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """The way of a refresh, and how the schema has changed since the last release."""
+
+    refresh: Refresh
+    data_version: str
+    differences: tuple[Difference, ...] = ()
+
+    @property
+    def stopped(self) -> tuple[Difference, ...]:
+        """What a person must decide; a fit from nothing learns the table as it is."""
+        return tuple(it for it in self.differences if not it.compatible)
+
+
+def decide_refresh(plan: Plan, warehouse: Warehouse, asked: Way = Way.SKIP) -> Decided:
+    """What the last snapshot demands since the last release, at least the way that a person asked for."""
+    taken, rows, contract = steps.last_snapshot(plan)
+    last, now = Served.read(plan.home), _now(warehouse, plan.target)
+    demands = [*_asked(asked), *_released(plan, last, now), *_settings(plan, last, contract), *_refused(plan)]
+    compared = _Compared((), (), None)
+    if last is not None and last.data_version != taken.data_version and not _from_nothing(demands):
+        compared = _compare(plan, last, rows, contract)
+    demands += compared.demands
+    otherwise = f"{plan.table} has nothing new since {last.release}" if last is not None else ""
+    refresh = settle(plan.refresh, demands, compared.drift, otherwise)
+    if refresh.way is not Way.SKIP and last is not None and now is not None:
+        refresh = settle(plan.refresh, [*demands, *_mistrusted(last, now)], compared.drift, otherwise)
+    decided = Decided(refresh, taken.data_version, compared.differences)
+    if not decided.stopped:
+        shelf.put(plan.home, RECORD, decided)
+    return decided
+
+
+def decided_way(plan: Plan) -> Way:
+    """The way that was decided for the last snapshot."""
+    record, taken = shelf.get(plan.home, RECORD), shelf.get(plan.home, "snapshot")
+    if record["data_version"] != taken["data_version"]:
+        raise SourceError(
+            f"{plan.target!r}: `drift` must be of the last snapshot, however that is newer. "
+            "Materialize `drift` first."
+        )
+    return Way(record["refresh"]["way"])
+
+
+def learn(plan: Plan, progress: "Callable[[EpochRecord], None]") -> "TabDAR | None":
+    """The model for the last snapshot, by the way that was decided; None where nothing is to be done."""
+    from tabdar_pipeline.synthesizer import TabDAR
+
+    way = decided_way(plan)
+    if way is Way.SKIP:
+        return None
+    if way is Way.FIT:
+        return steps.fit_model(plan, progress)
+    earlier = TabDAR.load(plan.home / served.FOLDER / served.MODEL)
+    if way is Way.WARM:
+        return steps.fit_model(_short(plan), progress, earlier)
+    _, rows, contract = steps.last_snapshot(plan)
+    earlier.codec = earlier.codec.renewed(split(rows, plan.holdout).train, contract.schema)
+    earlier.save(plan.home / steps.MODEL)
+    return earlier
+
+
+def _short(plan: Plan) -> Plan:
+    """The plan with the budget of a warm start."""
+    fit, share = plan.fit, plan.refresh.budget
+    seconds = None if fit.seconds is None else fit.seconds * share
+    epochs = None if fit.epochs is None else max(1, round(fit.epochs * share))
+    return replace(plan, fit=replace(fit, seconds=seconds, epochs=epochs))
+
+
+def _from_nothing(demands: list[Demand]) -> bool:
+    return any(it.way is Way.FIT for it in demands)
+
+
+def _asked(way: Way) -> Iterator[Demand]:
+    if way is not Way.SKIP:
+        yield Demand(way, f"a person asked for it: {way}")
+
+
+def _now(warehouse: Warehouse, target: str) -> Release | None:
+    """The release that is served."""
+    return next((it for it in releases(warehouse, target) if it.served), None)
+
+
+def _released(plan: Plan, last: Served | None, now: Release | None) -> Iterator[Demand]:
+    if last is None or now is None:
+        yield Demand(Way.FIT, f"nothing was released as {plan.target} yet")
+        return
+    try:
+        checkpoint.verify(plan.home / served.FOLDER / served.MODEL)
+    except ModelDirectoryError as error:
+        yield Demand(Way.FIT, f"the model of {last.release} cannot be used: {error}")
+
+
+def _mistrusted(last: Served, now: Release) -> Iterator[Demand]:
+    """A person has gone back to another release: what they left is no beginning."""
+    if now.manifest.get("model_fingerprint") != last.model:
+        yield Demand(Way.FIT, f"{now.identifier} is served, which another model than the last one made")
+
+
+def _settings(plan: Plan, last: Served | None, contract: Contract) -> Iterator[Demand]:
+    if last is not None:
+        for fact in served.changes(last.learning, served.learning(plan, contract)):
+            yield Demand(Way.FIT, fact)
+        for fact in served.changes(last.drawing, served.drawing(plan)):
+            yield Demand(Way.SAMPLE, fact)
+
+
+@dataclass(frozen=True, slots=True)
+class _Compared:
+    """How the source differs from what the last release was made of."""
+
+    demands: tuple[Demand, ...]
+    differences: tuple[Difference, ...]
+    drift: Drift | None
+
+
+def _compare(plan: Plan, last: Served, rows: pa.Table, contract: Contract) -> _Compared:
+    """The schema first, then what the model has no words for, and the drift of what it has."""
+    before = Contract.read(plan.home / served.FOLDER / served.CONTRACT)
+    changed = differences(before, rows)
+    if not all(it.compatible for it in changed):
+        return _Compared((), changed, None)
+    demands = [*_schema(plan, before, contract, rows)]
+    if not demands:
+        codec = checkpoint.describe(plan.home / served.FOLDER / served.MODEL).codec
+        demands += [Demand(Way.FIT, fact) for fact in unspoken(codec, rows, contract.schema)]
+    if plan.rows is None:
+        demands += grown(plan.refresh, last.rows, rows.num_rows)
+    path = last.snapshot(plan.home)
+    if not path.is_file():
+        fact = "the snapshot that the model was fitted on is gone"
+        return _Compared((*demands, Demand(Way.FIT, fact)), changed, None)
+    figures = drift(pq.read_table(path, partitioning=None), rows, before.schema, plan.fit.seed)
+    return _Compared((*demands, *drifted(plan.refresh, figures)), changed, figures)
+
+
+def _schema(plan: Plan, before: Contract, now: Contract, rows: pa.Table) -> Iterator[Demand]:
+    """Other kinds, another order, rules that no longer hold: the model cannot have them."""
+    for column in now.schema.columns:
+        was = before.schema[column.name].kind
+        if column.kind != was:
+            yield Demand(Way.FIT, f"column {column.name!r} is a {column.kind}, was a {was}")
+    if before.schema.names != now.schema.names:
+        yield Demand(Way.FIT, "the columns stand in another order")
+    if plan.contract is None:
+        for sentence, count in before.exceptions(rows).items():
+            yield Demand(Way.FIT, f"{count:,} rows break what held in every row: {sentence}")
+
+
+def _refused(plan: Plan) -> Iterator[Demand]:
+    """One way further than the last one, where the gate refused what that one gave."""
+    if not (plan.home / "judged.json").is_file() or not (plan.home / f"{RECORD}.json").is_file():
+        return
+    judged, record = shelf.get(plan.home, "judged"), shelf.get(plan.home, RECORD)
+    if judged["data_version"] == record["data_version"] and not judged["decision"]["passed"]:
+        way = Way(record["refresh"]["way"])
+        further = list(Way)[min(way.rank + 1, Way.FIT.rank)]
+        yield Demand(further, f"the gate refused the last candidate, by the way of {way}")

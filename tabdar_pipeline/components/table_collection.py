@@ -1,0 +1,86 @@
+"""`tabdar_pipeline.TableCollection`: one YAML for many tables, with defaults and what differs."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import dagster as dg
+from pydantic import Field, ValidationError
+
+from tabdar_pipeline.components.synthetic_table import SyntheticTable
+from tabdar_pipeline.components.table import SECONDS
+from tabdar_pipeline.errors import UsageError
+
+
+class CollectionScaffolder(dg.Scaffolder[Any]):
+    """`dg scaffold defs tabdar_pipeline.TableCollection crm`."""
+
+    def scaffold(self, request: dg.ScaffoldRequest[Any]) -> None:
+        """Write defs.yaml."""
+        defaults = {"source": {"database": "warehouse.duckdb"}, "train": {"seconds": SECONDS}}
+        tables = {"main.customers": {}, "main.orders": {"train": {"seconds": 2 * SECONDS}}}
+        dg.scaffold_component(request, {"defaults": defaults, "tables": tables})
+
+
+@dg.scaffold_with(CollectionScaffolder)
+class TableCollection(dg.Component, dg.Model, dg.Resolvable):
+    """Synthetic tables, each with its own assets, checks, job, schedule and sensor."""
+
+    defaults: Annotated[
+        dict[str, Any], Field(description="Attributes of a SyntheticTable that hold for every table.")
+    ] = {}
+    tables: Annotated[
+        dict[str, dict[str, Any] | None],
+        Field(
+            min_length=1,
+            description="By schema.table of the source: the attributes in which a table differs, if any.",
+        ),
+    ]
+
+    @classmethod
+    def get_spec(cls) -> dg.ComponentTypeSpec:
+        """How `dg list components` shows it."""
+        return dg.ComponentTypeSpec(description=cls.__doc__, tags=["synthetic data", "duckdb"])
+
+    def table(self, name: str, attributes: Mapping[str, Any]) -> SyntheticTable:
+        """One table of the collection; override to make it of another class."""
+        try:
+            return SyntheticTable.model_validate(attributes)
+        except ValidationError as error:
+            raise UsageError(f"table {name!r} of the collection: {error}") from error
+
+    def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
+        """The definitions of all tables."""
+        tables = {}
+        for name, differs in self.tables.items():
+            attributes = overlaid({"source": {"table": name}}, self.defaults)
+            tables[name] = self.table(name, overlaid(attributes, differs or {}))
+        _refuse_shared({name: it.plan(Path(context.project_root)).target for name, it in tables.items()})
+        return dg.Definitions.merge(*(it.build_defs(context) for it in tables.values()))
+
+
+def _refuse_shared(targets: Mapping[str, str]) -> None:
+    """Raise UsageError where two tables would release as one."""
+    by_target: dict[str, str] = {}
+    for name, target in targets.items():
+        first = by_target.setdefault(target, name)
+        if first != name:
+            raise UsageError(
+                f"each table must have a target of its own, however {first!r} and {name!r} both have {target!r}. "
+                "Give one of them another `target`."
+            )
+
+
+def overlaid(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """What is above in the place of what is below; mappings are joined, all else is replaced.
+
+    >>> overlaid({"train": {"seconds": 60, "seed": 1}, "keep": 3}, {"train": {"seconds": 300}})
+    {'train': {'seconds': 300, 'seed': 1}, 'keep': 3}
+    """
+    both = {
+        name: overlaid(below[name], it)
+        if isinstance(it, Mapping) and isinstance(below.get(name), Mapping)
+        else it
+        for name, it in above.items()
+    }
+    return {**below, **both}

@@ -1,0 +1,181 @@
+"""Faults that nobody watches: a locked database, a step that takes too much, a run that is cancelled."""
+
+import resource
+import signal
+import sys
+import threading
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import duckdb
+import numpy as np
+import pytest
+
+from tabdar_pipeline.assets import guard, synthetic
+from tabdar_pipeline.assets.limits import Limits, within
+from tabdar_pipeline.assets.resources import WarehouseResource
+from tabdar_pipeline.components import table
+from tabdar_pipeline.components.synthetic_table import SyntheticTable
+from tabdar_pipeline.errors import LimitExceeded, UsageError, WarehouseLocked
+from tabdar_pipeline.warehouse import snapshot as snapshots
+from tabdar_pipeline.warehouse.duckdb import Warehouse
+
+SNAPSHOT = dg.AssetKey(["synthetic", "people", "snapshot"])
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A warehouse of one table."""
+    with duckdb.connect(str(tmp_path / "w.duckdb")) as connection:
+        connection.execute("CREATE SCHEMA crm")
+        connection.execute("CREATE TABLE crm.people AS SELECT i % 3 AS a FROM range(50) t(i)")
+    return tmp_path
+
+
+def definitions(root: Path, **attributes: Any) -> dg.Definitions:
+    source = {"database": str(root / "w.duckdb"), "table": "crm.people"}
+    settings = {"source": source, "storage": str(root / "run"), "watch": {"by": "rows"}}
+    component = SyntheticTable.from_attributes_dict(attributes=settings | attributes)
+    return dg.build_defs_for_component(component)
+
+
+def take_snapshot(root: Path, **attributes: Any) -> dg.ExecuteInProcessResult:
+    job = definitions(root, **attributes, resources="given")
+    impatient = dg.Definitions.merge(
+        job, dg.Definitions(resources={"warehouse": WarehouseResource(wait_s=0.05), "compute": table.COMPUTE})
+    )
+    return impatient.resolve_job_def("refresh_synthetic_people").execute_in_process(
+        asset_selection=[SNAPSHOT], raise_on_error=False
+    )
+
+
+def test_a_step_that_finds_the_database_locked_is_tried_again(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a pause; here the lock goes when it was met once."""
+    holder, take = duckdb.connect(str(root / "w.duckdb")), synthetic.steps.take_snapshot
+
+    def locked_once(*args: Any) -> Any:
+        try:
+            return take(*args)
+        except WarehouseLocked:
+            holder.close()
+            raise
+
+    monkeypatch.setattr(guard, "FIRST_PAUSE_S", 0.01)
+    monkeypatch.setattr(synthetic.steps, "take_snapshot", locked_once)
+    result = take_snapshot(root)
+
+    assert result.success
+    assert [event.event_type_value for event in result.all_events].count("STEP_UP_FOR_RETRY") == 1
+
+
+def test_a_database_that_stays_locked_fails_the_step_and_says_who_holds_it(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After as many tries as are allowed."""
+    monkeypatch.setattr(guard, "FIRST_PAUSE_S", 0.01)
+    with duckdb.connect(str(root / "w.duckdb")):
+        result = take_snapshot(root)
+    events = [event.event_type_value for event in result.all_events]
+    failure = next(event for event in result.all_events if event.is_step_failure)
+
+    assert not result.success
+    assert events.count("STEP_UP_FOR_RETRY") == guard.RETRIES
+    assert "must be free for a moment" in str(failure.event_specific_data.error)  # type: ignore[union-attr]
+
+
+def test_a_sensor_that_finds_the_database_locked_says_so_and_looks_again(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is no failure, and nothing is missed."""
+    monkeypatch.setattr(table, "LOOK_S", 0.05)
+    sensor = definitions(root).resolve_sensor_def("changes_of_synthetic_people")
+    context = dg.build_sensor_context()
+    with duckdb.connect(str(root / "w.duckdb")):
+        skipped = sensor(context)
+
+    assert isinstance(skipped, dg.SkipReason)
+    assert "could not be looked at" in str(skipped.skip_message)
+    assert isinstance(sensor(context), dg.RunRequest)
+
+
+def test_a_step_that_takes_too_long_is_stopped() -> None:
+    """Also where a library swallows the exception; the clock is off afterwards."""
+    started = time.monotonic()
+    with (
+        pytest.raises(LimitExceeded, match=r"step 'a' must end within 0.001 minutes"),
+        within(Limits(0.06), "a"),
+    ):
+        time.sleep(5)
+    with pytest.raises(LimitExceeded), within(Limits(0.06), "a"), suppress(Exception):
+        time.sleep(5)
+    with within(Limits(9.0), "a"):
+        pass
+
+    assert time.monotonic() - started < 2
+    assert signal.getitimer(signal.ITIMER_REAL) == (0, 0)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel keeps this limit on Linux alone")
+def test_a_step_that_asks_for_too_much_memory_is_refused_it() -> None:
+    """By the kernel; what it may use it can use, and other errors stay what they are."""
+    before = resource.getrlimit(resource.RLIMIT_DATA)
+    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    limits = Limits(memory=int(status["VmData"].split()[0]) * 1024 + 500_000_000)
+    with within(limits, "a"):
+        assert len(np.ones(10_000_000)) == 10_000_000
+    with pytest.raises(LimitExceeded, match=r"step 'a' must do with .* GB of memory"), within(limits, "a"):
+        np.ones(500_000_000)
+    with pytest.raises(KeyError), within(limits, "a"):
+        raise KeyError("other")
+
+    assert resource.getrlimit(resource.RLIMIT_DATA) == before
+
+
+def test_a_limit_of_time_needs_the_main_thread() -> None:
+    """Signals reach no other: it is refused, not forgotten."""
+    found: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            with within(Limits(1.0), "a"):
+                pass
+        except UsageError as error:
+            found.append(error)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+
+    assert "main thread" in str(found[0])
+
+
+def test_a_limit_in_yaml_fails_the_step_at_once_and_says_what_to_do(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is not tried again."""
+    monkeypatch.setattr(synthetic.steps, "take_snapshot", lambda *_: time.sleep(5))
+    result = take_snapshot(root, limits={"minutes": 0.001})
+    failure = next(event for event in result.all_events if event.is_step_failure)
+
+    assert "Raise `limits.minutes`" in str(failure.event_specific_data.error)  # type: ignore[union-attr]
+    assert "STEP_UP_FOR_RETRY" not in [event.event_type_value for event in result.all_events]
+
+
+def test_a_cancelled_snapshot_leaves_no_lock_and_no_file(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """^C and Dagster's cancellation are exceptions inside the connection."""
+
+    def cancelled(connection: Any, query: str, path: Path) -> int:
+        path.write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(snapshots, "write_query", cancelled)
+    with pytest.raises(KeyboardInterrupt):
+        snapshots.snapshot(Warehouse(root / "w.duckdb"), "crm.people", root / "snapshots")
+
+    duckdb.connect(str(root / "w.duckdb")).close()  # refused while a connection of another mode is open
+    assert list((root / "snapshots").iterdir()) == []
