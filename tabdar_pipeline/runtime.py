@@ -8,6 +8,7 @@ from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from tabdar_pipeline import checkpoint
@@ -166,6 +167,17 @@ class Sampler:
         """Synthetic rows, block by block; of a table of so many rows these blocks, or all."""
         table = Table(self.engine, self.codec, self.schema, rows, seed, conditions)
         return table.batches(blocks)
+
+    def write_rows(
+        self, path: Path, rows: int, *, seed: int = 0, progress: Progress = lambda _done, _rows: None
+    ) -> None:
+        """Synthetic rows as a parquet file, block by block: never the whole table."""
+        done = 0
+        with pq.ParquetWriter(path, self.arrow_schema, compression="zstd") as writer:
+            for batch in self.sample_batches(rows, seed=seed):
+                writer.write_batch(batch)
+                done += batch.num_rows
+                progress(done, rows)
 
     def complete_rows(self, rows: pa.Table, *, seed: int = 0, draws: int = 1) -> Iterator[pa.Table]:
         """Synthetic rows that begin as these, a copy a draw."""

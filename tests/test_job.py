@@ -16,10 +16,12 @@ from typer.testing import CliRunner
 from tabdar_pipeline.assets.steps import publish_release
 from tabdar_pipeline.cli import app
 from tabdar_pipeline.components.synthetic_table import SyntheticTable
-from tabdar_pipeline.errors import ReleaseRefused, UsageError
+from tabdar_pipeline.errors import ModelDirectoryError, ReleaseRefused, StorageError, UsageError
+from tabdar_pipeline.reproduction import reproduce
+from tabdar_pipeline.sampling.draws import BLOCK_ROWS
 from tabdar_pipeline.warehouse.demo import build_demo
 from tabdar_pipeline.warehouse.duckdb import Warehouse
-from tabdar_pipeline.warehouse.publish import releases, verify
+from tabdar_pipeline.warehouse.publish import find, releases, verify
 
 TARGET = "synthetic.customers"
 LENIENT = {
@@ -218,3 +220,26 @@ def test_a_release_is_handed_on_with_its_documents(root: Path, tmp_path: Path) -
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
     with pytest.raises(UsageError, match="must be new"):
         CliRunner().invoke(app, words, catch_exceptions=False)
+
+
+def test_a_release_comes_back_from_its_manifest(root: Path, tmp_path: Path) -> None:
+    """Row by row; a changed row is named with its block, and another model is refused."""
+    (model,) = root.glob("run/**/served/model")
+    copy = tmp_path / "demo.duckdb"
+    shutil.copyfile(root / "demo.duckdb", copy)
+    words = ["release", "reproduce", str(copy), TARGET, str(model)]
+    said = CliRunner().invoke(app, words, catch_exceptions=False)
+    assert "800 rows, each as it was published" in said.output
+
+    with Warehouse(copy).connect(read_only=False) as connection:
+        connection.execute(f"UPDATE {TARGET}__r0001 SET age = age + 1 WHERE rowid = 777")
+    assert (found := reproduce(Warehouse(copy), TARGET, model)).row == 777
+    assert found.block == 777 // BLOCK_ROWS
+    with pytest.raises(StorageError, match="row 777"):
+        CliRunner().invoke(app, words, catch_exceptions=False)
+
+    was = str(find(Warehouse(copy), TARGET).manifest["model_fingerprint"])
+    with Warehouse(copy).connect(read_only=False) as connection:
+        connection.execute("UPDATE tabdar.releases SET manifest = replace(manifest, ?, 'f')", [was])
+    with pytest.raises(ModelDirectoryError, match="must hold the model f of"):
+        reproduce(Warehouse(copy), TARGET, model)

@@ -120,12 +120,7 @@ def draw_candidate(plan: Plan, progress: Callable[[int, int], None]) -> Drawn:
     rows = plan.rows or taken.rows
     sampler = runtime.OnnxSampler.load(plan.home / MODEL, threads=plan.fit.threads)
     partial = plan.home / f".{CANDIDATE}"
-    done = 0
-    with pq.ParquetWriter(partial, sampler.arrow_schema, compression="zstd") as writer:
-        for batch in sampler.sample_batches(rows, seed=plan.sample_seed):
-            writer.write_batch(batch)
-            done += batch.num_rows
-            progress(done, rows)
+    sampler.write_rows(partial, rows, seed=plan.sample_seed, progress=progress)
     partial.replace(plan.home / CANDIDATE)
     return Drawn(rows, sampler.engine.watch.counts.get("redrawn", 0))
 

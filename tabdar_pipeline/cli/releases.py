@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tabdar_pipeline.cli.options import JsonOption
+from tabdar_pipeline.console import progress_bar
 from tabdar_pipeline.errors import StorageError
 
 if TYPE_CHECKING:
@@ -88,11 +89,56 @@ def serve(
     typer.echo(f"{rollback(Warehouse(warehouse), target, number).identifier} is served")
 
 
+@app.command("promote")
+def approve(
+    warehouse: WarehouseFile,
+    target: Target,
+    number: OneRelease = None,
+    *,
+    who: Annotated[str, typer.Option(help="The person who approves it; recorded.")],
+    why: Annotated[str, typer.Option(help="The reason; recorded.")],
+) -> None:
+    """Let the view TARGET__promoted serve a release that a person approved; it stays until the next promotion."""
+    from tabdar_pipeline.warehouse.duckdb import Warehouse
+    from tabdar_pipeline.warehouse.promotion import promote
+
+    made = promote(Warehouse(warehouse), target, number, who, why)
+    typer.echo(f"{made.target} r{made.number:04d} is promoted by {made.who}")
+
+
+@app.command("reproduce")
+def redraw(
+    warehouse: WarehouseFile,
+    target: Target,
+    model: Annotated[Path, typer.Argument(help="The model it was drawn from: served/model in its storage.")],
+    number: OneRelease = None,
+) -> None:
+    """Draw a release again from its manifest, and say whether every row is the same."""
+    from tabdar_pipeline.reproduction import reproduce
+    from tabdar_pipeline.warehouse.duckdb import Warehouse
+
+    with progress_bar("drawing") as tell:
+        found = reproduce(
+            Warehouse(warehouse),
+            target,
+            model,
+            number,
+            lambda done, rows: tell(done / rows, f"{done:,} of {rows:,} rows"),
+        )
+    if found.row is not None:
+        raise StorageError(
+            f"release {found.release.identifier!r} must come back from its manifest, however row {found.row:,}, "
+            f"of block {found.block:,}, differs first. Verify it (tabdar release verify), and compare its "
+            "manifest's libraries with those installed."
+        )
+    typer.echo(f"{found.release.identifier}: {found.release.row_count:,} rows, each as it was published")
+
+
 @app.command("retire")
 def drop(
     warehouse: WarehouseFile,
     target: Target,
-    number: Annotated[int, typer.Argument(help="The release to retire; never the one served.")],
+    number: Annotated[int, typer.Argument(help="The release to retire; never one in use.")],
 ) -> None:
     """Drop a release's rows and copy; its record and manifest stay."""
     from tabdar_pipeline.warehouse.duckdb import Warehouse

@@ -1,7 +1,7 @@
 """A hash of rows that depends on nothing but their values: not on order, storage or DuckDB's version."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 
 from tabdar_pipeline.warehouse.duckdb import Connection
 from tabdar_pipeline.warehouse.names import identifier
@@ -16,6 +16,14 @@ def row_hash(columns: Sequence[str]) -> str:
         for name in map(identifier, columns)
     )
     return f"sha256({' || '.join(cells)})"
+
+
+def row_hashes(connection: Connection, query: str) -> Generator[str]:
+    """The hash of each row of a query, in its own order."""
+    columns = [row[0] for row in connection.execute(f"DESCRIBE {query}").fetchall()]
+    with connection.sql(f"SELECT {row_hash(columns)} FROM ({query})").to_arrow_reader(_BATCH) as reader:
+        for batch in reader:
+            yield from batch.column(0).to_pylist()
 
 
 def rows_hash(connection: Connection, query: str) -> str:

@@ -1,4 +1,4 @@
-"""Retiring releases: the rows go, the record and its manifest stay; never the release that is served."""
+"""Retiring releases: the rows go, the record and its manifest stay; never the release that is served or promoted."""
 
 import shutil
 from collections.abc import Sequence
@@ -7,11 +7,12 @@ from datetime import UTC, datetime
 from tabdar_pipeline.errors import SourceError, UsageError
 from tabdar_pipeline.warehouse.duckdb import Connection, Warehouse, storage_error
 from tabdar_pipeline.warehouse.names import Relation
+from tabdar_pipeline.warehouse.promotion import promotions_of, refuse_promoted
 from tabdar_pipeline.warehouse.releases import Release, one_of, recorded
 
 
 def retire(warehouse: Warehouse, target: str, number: int) -> Release:
-    """Drop one release's rows, in one transaction, and then its copy; raises SourceError where it is served."""
+    """Drop one release's rows, in one transaction, and then its copy; raises SourceError where it is in use."""
 
     def drop(connection: Connection) -> Release:
         release = one_of(recorded(connection, target), target, number)
@@ -20,6 +21,7 @@ def retire(warehouse: Warehouse, target: str, number: int) -> Release:
                 f"release {release.identifier!r} must not be served to be retired, however it is. "
                 "Serve another first: tabdar release rollback."
             )
+        refuse_promoted(connection, release)
         _drop(connection, release)
         return one_of(recorded(connection, target), target, number)
 
@@ -29,7 +31,7 @@ def retire(warehouse: Warehouse, target: str, number: int) -> Release:
 
 
 def retain(warehouse: Warehouse, target: str, keep: int) -> list[Release]:
-    """Retire all but the newest `keep` releases and the one that is served; which were retired.
+    """Retire all but the newest `keep` releases and those that are served or promoted; which were retired.
 
     A copy that an earlier retirement was cut off from removing goes, too.
     """
@@ -38,7 +40,8 @@ def retain(warehouse: Warehouse, target: str, keep: int) -> list[Release]:
 
     def drop(connection: Connection) -> list[Release]:
         kept = [release for release in recorded(connection, target) if not release.retired]
-        surplus = [release for release in kept[keep:] if not release.served]
+        promoted = {it.number for it in promotions_of(connection, kept[0].target)[:1]} if kept else set()
+        surplus = [it for it in kept[keep:] if not it.served and it.number not in promoted]
         for release in surplus:
             _drop(connection, release)
         return surplus

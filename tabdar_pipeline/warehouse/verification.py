@@ -1,13 +1,17 @@
 """Whether a release is still what was published: its rows, its manifest, its copy."""
 
+from contextlib import closing
 from dataclasses import dataclass
+from itertools import zip_longest
+from pathlib import Path
 
 import duckdb
 
-from tabdar_pipeline.warehouse.digest import rows_hash
+from tabdar_pipeline.warehouse.catalog import types_of
+from tabdar_pipeline.warehouse.digest import row_hashes, rows_hash
 from tabdar_pipeline.warehouse.duckdb import Connection, Warehouse, fact, in_memory
 from tabdar_pipeline.warehouse.files import parquet_rows
-from tabdar_pipeline.warehouse.names import Relation
+from tabdar_pipeline.warehouse.names import Relation, identifier
 from tabdar_pipeline.warehouse.releases import Release, one_of, recorded, refuse_retired, text_hash
 
 
@@ -31,6 +35,25 @@ def verify(warehouse: Warehouse, target: str, number: int | None = None) -> Veri
         problems = [_table_problem(connection, release), _manifest_problem(connection, release)]
     problems.append(_copy_problem(release))
     return Verification(release, tuple(problem for problem in problems if problem))
+
+
+def first_difference(warehouse: Warehouse, release: Release, rows: Path) -> int | None:
+    """The place of the first row in which a parquet file differs from the release's table; None where none does."""
+    with warehouse.connect(read_only=True) as connection:
+        table = f"SELECT * FROM {Relation.parse(release.relation).sql}"
+        cells = ", ".join(
+            f"CAST({identifier(name)} AS {kind}) AS {identifier(name)}"
+            for name, kind in types_of(connection, table).items()
+        )
+        ours = f"SELECT {cells} FROM {parquet_rows(rows)}"
+        with (
+            connection.cursor() as a,
+            connection.cursor() as b,
+            closing(row_hashes(a, table)) as published,
+            closing(row_hashes(b, ours)) as drawn,
+        ):
+            pairs = enumerate(zip_longest(published, drawn))
+            return next((place for place, (was, now) in pairs if was != now), None)
 
 
 def _table_problem(connection: Connection, release: Release) -> str | None:
