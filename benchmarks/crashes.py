@@ -5,7 +5,8 @@
 Each attempt is a process of its own that runs snapshot, training, export, sampling, gate, publication,
 retention and rollback on a table of the demo. A phase is drawn, and an instant within the time that it took
 in a run that was not disturbed; there the process is killed. Then another process opens the warehouse and holds
-it to the rules. The last attempts are left alone, and must finish. Exit status 1 where a rule was broken.
+it to the rules, cleans (as `tabdar clean --older-than 0` does), and holds it to more. The last attempts are left
+alone, and must finish. Exit status 1 where a rule was broken.
 """
 
 import argparse
@@ -18,7 +19,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from itertools import pairwise
 from multiprocessing.connection import Connection
@@ -29,12 +30,13 @@ import numpy as np
 import torch  # loaded once, before processes are forked  # noqa: F401
 from quality import machine
 
-from tabdar_pipeline.assets import refreshing, steps
+from tabdar_pipeline.assets import leftovers, refreshing, steps
 from tabdar_pipeline.assets.plan import Plan
 from tabdar_pipeline.components.synthetic_table import SyntheticTable
 from tabdar_pipeline.quality import report  # likewise  # noqa: F401
 from tabdar_pipeline.release.refresh import Way
 from tabdar_pipeline.warehouse.demo import build_demo
+from tabdar_pipeline.warehouse.digest import rows_hash
 from tabdar_pipeline.warehouse.duckdb import Warehouse
 from tabdar_pipeline.warehouse.publish import releases, rollback, verify
 
@@ -95,7 +97,6 @@ def main() -> int:
             "killed_in": dict(killed),
             "rules_broken": broken,
             "left_alone_and_finished": last,
-            "left_behind": left_behind(root),
             "releases": elsewhere(released, root),
         }
     RECORD.write_text(json.dumps(record, indent=1))
@@ -185,40 +186,58 @@ def elsewhere(function: Callable[[Path], Any], root: Path) -> Any:
 
 
 def held(root: Path) -> list[str]:
+    """What is broken as the job was left; and after it was cleaned."""
     warehouse = Warehouse(root / "demo.duckdb")
+    broken = [f"as left: {rule}" for rule in serves(warehouse)]
+    clean(root, warehouse)
+    return broken + [f"cleaned: {rule}" for rule in [*serves(warehouse), *whole(warehouse), *orphaned(root)]]
+
+
+def serves(warehouse: Warehouse) -> list[str]:
+    """One whole accepted release is served."""
     found = releases(warehouse, TARGET)
-    kept = [r for r in found if r.retired is None]
+    with warehouse.connect(read_only=True) as connection:
+        seen = rows_hash(connection, f"SELECT * FROM {TARGET}")
+    serving = [r for r in found if r.served]
+    broken = [f"{r.identifier} was refused" for r in found if not r.manifest["decision"]["passed"]]
+    if len(serving) != 1:
+        return [*broken, f"{len(serving)} releases are served"]
+    if seen != serving[0].rows_hash:
+        broken.append(f"the view shows other rows than {serving[0].identifier}")
+    return broken
+
+
+def whole(warehouse: Warehouse) -> list[str]:
+    """Every release that is kept is as it was published, its copy too, and no table is nobody's."""
+    kept = [r for r in releases(warehouse, TARGET) if r.retired is None]
+    checks = [verify(warehouse, TARGET, r.number) for r in kept]
+    broken = [f"{it.release.identifier}: {it.problems}" for it in checks if not it]
     with warehouse.connect(read_only=True) as connection:
         names = connection.execute(
             "SELECT table_name FROM information_schema.tables WHERE table_name LIKE 'customers\\_\\_r%' ESCAPE '\\'"
         ).fetchall()
-        rows = connection.execute(f"SELECT count(*) FROM {TARGET}").fetchone()[0]
-    broken = []
-    if sum(r.served for r in found) != 1:
-        broken.append("one release is served")
-    broken += [f"{r.identifier} was accepted" for r in found if not r.manifest["decision"]["passed"]]
-    broken += [
-        f"{r.identifier} is as it was published: {check.problems}"
-        for r in kept
-        if not (check := verify(warehouse, TARGET, r.number))
-    ]
     if {name for (name,) in names} != {r.relation.split(".")[-1] for r in kept}:
-        broken.append("every table of a release has its record")
-    if rows != next(r.row_count for r in found if r.served):
-        broken.append("the view shows the served release")
+        broken.append(f"tables {names}, releases {[r.relation for r in kept]}")
     return broken
+
+
+def clean(root: Path, warehouse: Warehouse) -> None:
+    published = leftovers.settle_copies(warehouse, root / "releases")
+    targets, at_once = {r.target for r in published}, timedelta(0)
+    leftovers.remove(leftovers.in_storage(root / "run", targets, at_once))
+    leftovers.remove(leftovers.in_copies(root / "releases", at_once))
+
+
+def orphaned(root: Path) -> list[str]:
+    """Files and folders of the job that no run and no release needs."""
+    known = {"demo.duckdb", "run", "releases"}
+    hidden = [p for p in root.rglob("*") if p.name.startswith(".")]
+    return [f"orphan {p.relative_to(root)}" for p in [*root.iterdir(), *hidden] if p.name not in known]
 
 
 def released(root: Path) -> dict[str, int]:
     found = releases(Warehouse(root / "demo.duckdb"), TARGET)
     return {"published": len(found), "kept": sum(r.retired is None for r in found)}
-
-
-def left_behind(root: Path) -> list[str]:
-    """Files that a run which finished leaves no more: aside-written parts, training states."""
-    return sorted(
-        str(p.relative_to(root)) for p in (root / "run").rglob("*") if p.is_file() and p.name.startswith(".")
-    )
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tabdar_pipeline import checkpoint
-from tabdar_pipeline.assets import served, shelf
+from tabdar_pipeline.assets import leftovers, served, shelf
 from tabdar_pipeline.assets.plan import Plan
 from tabdar_pipeline.errors import Violation
 from tabdar_pipeline.fitting import FitSettings
@@ -59,7 +59,9 @@ class Judged:
 
 
 def take_snapshot(plan: Plan, warehouse: Warehouse) -> Checked:
-    """Read the source once, and hold it against its contract."""
+    """Read the source once, and hold it against its contract; a publication that was cut off is finished first."""
+    if plan.folder is not None:
+        leftovers.settle_copies(warehouse, plan.folder)
     taken = snapshot(warehouse, plan.table, plan.home / "snapshots", plan.selection)
     table = pq.read_table(taken.path, partitioning=None)
     inferred = plan.contract is None
@@ -220,7 +222,8 @@ def publish_release(plan: Plan, warehouse: Warehouse) -> Release:
 
 
 def retire_old(plan: Plan, warehouse: Warehouse) -> list[str]:
-    """Retire what the plan does not keep; the names of the releases whose rows went."""
+    """Retire what the plan does not keep, and what runs that were cut off left; the releases whose rows went."""
+    leftovers.remove(leftovers.in_home(plan.home))
     if plan.keep is None:
         return []
     return [release.identifier for release in retain(warehouse, plan.target, plan.keep)]

@@ -8,6 +8,7 @@ import sys
 import typer
 
 from tabdar_pipeline.cli import (
+    cleaning,
     contracts,
     demonstration,
     evaluation,
@@ -32,6 +33,7 @@ for command in (
     imputing.impute,
     evaluation.evaluate,
     fitting.export,
+    cleaning.clean,
     demonstration.demo,
 ):
     app.command()(command)

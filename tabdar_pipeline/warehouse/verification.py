@@ -81,6 +81,8 @@ def _manifest_problem(connection: Connection, release: Release) -> str | None:
 def _copy_problem(release: Release) -> str | None:
     if release.copy is None:
         return None
+    if not release.copy.exists():
+        return f"copy {str(release.copy)!r} is not there (tabdar clean finishes one that was cut off)"
     try:
         with in_memory() as connection:
             found = rows_hash(connection, f"SELECT * FROM {parquet_rows(release.copy)}")
