@@ -137,7 +137,7 @@ def job(root: Path, tell: Connection) -> None:
         "drift": lambda: refreshing.decide_refresh(made, warehouse, Way.FIT),
         "training": lambda: steps.fit_model(made, lambda _: None),
         "export": lambda: steps.export_model(made),
-        "sampling": lambda: steps.draw_candidate(made, lambda _done, _rows: None),
+        "sampling": lambda: steps.draw_candidate(made, warehouse, lambda _done, _rows: None),
         "gate": lambda: steps.judge_candidate(made, lambda _what, _share: None),
         "publication": lambda: steps.publish_release(made, warehouse),
         "retention": lambda: steps.retire_old(made, warehouse),
@@ -230,7 +230,7 @@ def clean(root: Path, warehouse: Warehouse) -> None:
 
 def orphaned(root: Path) -> list[str]:
     """Files and folders of the job that no run and no release needs."""
-    known = {"demo.duckdb", "run", "releases"}
+    known = {"demo.duckdb", "demo.duckdb.wal", "run", "releases"}  # DuckDB keeps its log of a killed writer
     hidden = [p for p in root.rglob("*") if p.name.startswith(".")]
     return [f"orphan {p.relative_to(root)}" for p in [*root.iterdir(), *hidden] if p.name not in known]
 

@@ -9,6 +9,7 @@ from tabdar_pipeline.imputation import Progress
 from tabdar_pipeline.runtime import OnnxSampler
 from tabdar_pipeline.sampling.draws import BLOCK_ROWS
 from tabdar_pipeline.warehouse.duckdb import Warehouse
+from tabdar_pipeline.warehouse.references import Bound, bind
 from tabdar_pipeline.warehouse.releases import Release, find, refuse_retired
 from tabdar_pipeline.warehouse.verification import first_difference
 
@@ -53,5 +54,7 @@ def reproduce(
         )
     with TemporaryDirectory() as scratch:
         rows = Path(scratch) / "rows.parquet"
-        sampler.write_rows(rows, release.row_count, seed=manifest["seeds"]["sample"], progress=progress)
+        seed = manifest["seeds"]["sample"]
+        sampler.write_rows(rows, release.row_count, seed=seed, progress=progress)
+        bind(warehouse, rows, {n: Bound(**it) for n, it in manifest.get("references", {}).items()}, seed)
         return Reproduction(release, first_difference(warehouse, release, rows))

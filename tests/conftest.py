@@ -15,8 +15,8 @@ from hypothesis import settings
 from tabdar_pipeline.synthesizer import TabDAR
 
 # The same examples in every run, so that a change is judged by what it changed; `search` looks for new ones.
-settings.register_profile("same", derandomize=True)
-settings.register_profile("search", max_examples=300)
+settings.register_profile("same", derandomize=True, deadline=None)
+settings.register_profile("search", max_examples=300, deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
 
 BENCHMARKS = Path(__file__).parents[2] / "shared" / "benchmarks"

@@ -83,3 +83,43 @@ def test_the_definitions_of_a_hundred_tables_load_within_five_seconds() -> None:
 
     assert len(list(repository.get_all_jobs())) >= 100
     assert seconds < 5, f"{seconds:.1f} s"
+
+
+def test_foreign_keys_order_the_tables() -> None:
+    """What refers to another table follows the release of that one, and to itself, nothing."""
+    tables = {
+        "crm.orders": {"source": {"references": {"customer_id": "crm.customers.id", "of": "crm.orders.id"}}},
+        "crm.customers": {},
+    }
+    graph = dg.build_defs_for_component(collection(tables)).resolve_asset_graph()
+    snapshot = graph.get(dg.AssetKey(["synthetic", "orders", "snapshot"]))
+
+    assert snapshot.parent_keys == {dg.AssetKey(["crm", "orders"]), dg.AssetKey(["synthetic", "customers"])}
+    assert snapshot.automation_condition is not None
+    other = graph.get(dg.AssetKey(["synthetic", "customers", "snapshot"]))
+    assert other.automation_condition is None
+
+
+def test_a_release_that_is_referred_to_requests_what_refers_to_it() -> None:
+    """All steps in one tick; the source, which nobody's asset makes, need not be there."""
+    tables = {"crm.orders": {"source": {"references": {"c": "crm.customers.id"}}}, "crm.customers": {}}
+    defs = dg.build_defs_for_component(collection(tables))
+    with dg.DagsterInstance.ephemeral() as instance:
+        cursor = dg.evaluate_automation_conditions(defs, instance).cursor
+        instance.report_runless_asset_event(dg.AssetMaterialization(dg.AssetKey(["synthetic", "customers"])))
+        result = dg.evaluate_automation_conditions(defs, instance, cursor=cursor)
+    keys = defs.resolve_asset_graph().get_all_asset_keys()
+    requested = {"/".join(key.path) for key in keys if result.get_num_requested(key)}
+
+    steps = ("snapshot", "drift", "model", "onnx", "candidate", "report")
+    assert requested == {"synthetic/orders", *(f"synthetic/orders/{step}" for step in steps)}
+
+
+def test_foreign_keys_that_go_in_a_circle_are_refused() -> None:
+    """None of the tables could be released first."""
+    tables = {
+        "crm.a": {"source": {"references": {"b": "crm.b.id"}}},
+        "crm.b": {"source": {"references": {"a": "crm.a.id"}}},
+    }
+    with pytest.raises(Exception, match=r"crm\.a -> crm\.b -> crm\.a|crm\.b -> crm\.a -> crm\.b"):
+        dg.build_defs_for_component(collection(tables))

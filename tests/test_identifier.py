@@ -1,14 +1,18 @@
 """Keys and texts: made anew, unique, in the same pattern, block by block the same."""
 
+import datetime as dt
+import decimal
 import json
 import re
 import uuid
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tabdar_pipeline.codec.counting import spacing
 from tabdar_pipeline.codec.identifier import IdentifierCodec
 from tabdar_pipeline.errors import UsageError
 from tabdar_pipeline.synthesizer import TabDAR
@@ -88,3 +92,29 @@ def test_texts_keep_their_patterns_but_not_their_words() -> None:
         re.fullmatch(r"[a-z]{4} \d{4} [a-z]{4}|[a-z]{3} \d\d", text) for text in made.drop_null().to_pylist()
     )
     assert IdentifierCodec.from_json(json.loads(json.dumps(codec.to_json()))) == codec
+
+
+@pytest.mark.parametrize(
+    "real",
+    [
+        pa.array([decimal.Decimal(i) for i in range(1, 40)], pa.decimal128(38, 0)),
+        pa.array([decimal.Decimal(i) / 4 for i in range(1, 40)], pa.decimal128(5, 2)),
+        pa.array([dt.date(2024, 1, 1) + dt.timedelta(7 * i) for i in range(39)]),
+        pa.array([dt.datetime(2024, 1, 1) + dt.timedelta(hours=i) for i in range(39)]),
+        pa.array([dt.time(i // 2, 30 * (i % 2)) for i in range(39)]),
+        pa.array([float(i) for i in range(39)]),
+        pa.array(range(39), pa.uint64()),
+    ],
+    ids=lambda it: str(it.type),
+)
+def test_a_key_of_any_type_that_counts_goes_on_in_its_own_steps(real: pa.Array) -> None:
+    """Unique, of the same type, none of them real, as far apart as the real ones; as JSON has them, too."""
+    codec = IdentifierCodec.fit(real, unique=True)
+    again = IdentifierCodec.from_json(json.loads(json.dumps(codec.to_json())))
+    made = again.generate(0, 9, 0, real.type)
+
+    assert made.type == real.type
+    assert len(pc.unique(made)) == 9
+    assert not set(made.to_pylist()) & set(real.to_pylist())
+    whole = pa.concat_arrays([real, made])
+    assert spacing(whole) == spacing(real)

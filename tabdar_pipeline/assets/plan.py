@@ -22,6 +22,7 @@ class Plan:
     target: str  # schema.table of the release
     selection: Selection
     keys: tuple[str, ...]
+    references: Mapping[str, str]  # of foreign keys: schema.table.column
     contract: Path | None
     fit: FitSettings
     rows: int | None  # of the release; as many as the source has where None

@@ -1,6 +1,6 @@
 """Which way a refresh goes, and its model: as plain functions."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -20,6 +20,7 @@ from tabdar_pipeline.schemas.contract import Contract
 from tabdar_pipeline.schemas.drift import Difference, differences
 from tabdar_pipeline.warehouse.duckdb import Warehouse
 from tabdar_pipeline.warehouse.publish import Release, releases
+from tabdar_pipeline.warehouse.references import Bound, released
 
 if TYPE_CHECKING:
     from tabdar_pipeline.model.training import EpochRecord
@@ -47,6 +48,7 @@ def decide_refresh(plan: Plan, warehouse: Warehouse, asked: Way = Way.SKIP) -> D
     taken, rows, contract = steps.last_snapshot(plan)
     last, now = Served.read(plan.home), _now(warehouse, plan.target)
     demands = [*_asked(asked), *_released(plan, last, now), *_settings(plan, last, contract), *_refused(plan)]
+    demands += _referred(released(warehouse, plan.table, contract.schema.references), now)
     compared = _Compared((), (), None)
     if last is not None and last.data_version != taken.data_version and not _from_nothing(demands):
         compared = _compare(plan, last, rows, contract)
@@ -85,7 +87,8 @@ def learn(plan: Plan, progress: "Callable[[EpochRecord], None]") -> "TabDAR | No
     if way is Way.WARM:
         return steps.fit_model(_short(plan), progress, earlier)
     _, rows, contract = steps.last_snapshot(plan)
-    earlier.codec = earlier.codec.renewed(split(rows, plan.holdout).train, contract.schema)
+    renewed = earlier.codec.renewed(split(rows, plan.holdout).train, contract.schema)
+    earlier.codec = renewed.referring(rows, contract.schema)
     earlier.save(plan.home / steps.MODEL)
     return earlier
 
@@ -120,6 +123,15 @@ def _released(plan: Plan, last: Served | None, now: Release | None) -> Iterator[
         checkpoint.verify(plan.home / served.FOLDER / served.MODEL)
     except ModelDirectoryError as error:
         yield Demand(Way.FIT, f"the model of {last.release} cannot be used: {error}")
+
+
+def _referred(bound: Mapping[str, Bound], now: Release | None) -> Iterator[Demand]:
+    """Keys of another release than the one that is served would join with nothing."""
+    before = {} if now is None else now.manifest.get("references", {})
+    for name, it in bound.items():
+        if name in before and before[name]["release"] != it.release:
+            fact = f"column {name!r} refers to {before[name]['release']}, and {it.release} is served"
+            yield Demand(Way.SAMPLE, fact)
 
 
 def _mistrusted(last: Served, now: Release) -> Iterator[Demand]:

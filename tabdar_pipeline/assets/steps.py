@@ -23,6 +23,7 @@ from tabdar_pipeline.schemas.suite import SuiteResult, run_suite
 from tabdar_pipeline.warehouse.catalog import describe
 from tabdar_pipeline.warehouse.duckdb import Warehouse
 from tabdar_pipeline.warehouse.publish import Release, publish, retain
+from tabdar_pipeline.warehouse.references import Bound, bind, referable, released
 from tabdar_pipeline.warehouse.snapshot import Snapshot, snapshot
 
 if TYPE_CHECKING:
@@ -94,6 +95,7 @@ def fit_model(
         resume=plan.home / TRAINING,
         warm=warm,
     )
+    model.codec = model.codec.referring(rows, contract.schema)
     model.settings["data_version"] = taken.data_version
     model.save(plan.home / MODEL)
     return model
@@ -112,19 +114,23 @@ class Drawn:
 
     rows: int
     redrawn: int
+    references: dict[str, Bound]  # what its foreign keys refer to
 
 
-def draw_candidate(plan: Plan, progress: Callable[[int, int], None]) -> Drawn:
+def draw_candidate(plan: Plan, warehouse: Warehouse, progress: Callable[[int, int], None]) -> Drawn:
     """Sample through onnxruntime into a parquet file; block by block, never the whole table."""
     from tabdar_pipeline import runtime
 
-    taken, _, _ = last_snapshot(plan)
-    rows = plan.rows or taken.rows
+    taken, _, contract = last_snapshot(plan)
+    rows, bound = plan.rows or taken.rows, released(warehouse, plan.table, contract.schema.references)
     sampler = runtime.OnnxSampler.load(plan.home / MODEL, threads=plan.fit.threads)
     partial = plan.home / f".{CANDIDATE}"
     sampler.write_rows(partial, rows, seed=plan.sample_seed, progress=progress)
+    bind(warehouse, partial, bound, plan.sample_seed)
     partial.replace(plan.home / CANDIDATE)
-    return Drawn(rows, sampler.engine.watch.counts.get("redrawn", 0))
+    drawn = Drawn(rows, sampler.engine.watch.counts.get("redrawn", 0), bound)
+    shelf.put(plan.home, "drawn", drawn)
+    return drawn
 
 
 def judge_candidate(plan: Plan, progress: Callable[[str, float], None]) -> Judged:
@@ -205,6 +211,7 @@ def publish_release(plan: Plan, warehouse: Warehouse) -> Release:
         decision=judged["decision"],
         protected=model.codec.to_json()["protected"],
         refresh=shelf.get(plan.home, "drift")["refresh"] | served.beginnings(model),
+        references=shelf.get(plan.home, "drawn")["references"],
     )
     rows = plan.home / CANDIDATE
     comments = describe(warehouse, plan.table).comments
@@ -267,9 +274,11 @@ def _forget_snapshots(home: Path, taken: Snapshot) -> None:
 
 
 def _inferred(plan: Plan, taken: Snapshot, table: pa.Table, warehouse: Warehouse) -> Contract:
-    declared = describe(warehouse, plan.table).keys
-    keys = [key for key in (*plan.keys, *declared) if key in table.column_names]
-    schema = infer_schema(table, plan.table, taken.sql_types, keys)
+    """Keys and foreign keys as the plan or the database says; of the latter, those whose other table is released."""
+    declared = describe(warehouse, plan.table)
+    keys = [key for key in (*plan.keys, *declared.keys) if key in table.column_names]
+    references = referable(warehouse, plan.table, declared.references) | dict(plan.references)
+    schema = infer_schema(table, plan.table, taken.sql_types, keys, references)
     return Contract.infer(table, schema)
 
 

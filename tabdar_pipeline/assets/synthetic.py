@@ -244,7 +244,9 @@ def onnx_asset(plan: Plan, asset: dg.AssetSpec) -> dg.AssetsDefinition:
 
 def _candidate(plan: Plan, asset: dg.AssetSpec) -> dg.AssetsDefinition:
     @dg.multi_asset(name=op_name(asset), specs=[asset])
-    def candidate(context: dg.AssetExecutionContext, compute: ComputeResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
+    def candidate(
+        context: dg.AssetExecutionContext, warehouse: WarehouseResource, compute: ComputeResource
+    ) -> dg.MaterializeResult:  # type: ignore[type-arg]
         ready = steps.with_compute(plan, compute.settings())
         told = [0]
 
@@ -254,13 +256,17 @@ def _candidate(plan: Plan, asset: dg.AssetSpec) -> dg.AssetsDefinition:
                 context.log.info(f"{done:,} of {rows:,} rows")
 
         with guarded(context, plan.limits):
-            drawn = steps.draw_candidate(ready, tell)
+            drawn = steps.draw_candidate(ready, warehouse.at(plan.database), tell)
         return dg.MaterializeResult(
             metadata={
                 "dagster/row_count": drawn.rows,
                 "redrawn_rows": drawn.redrawn,
                 "dagster/uri": str(plan.home / steps.CANDIDATE),
                 "seed": plan.sample_seed,
+                "references": metadata.lines(
+                    f"{name} refers to {it.release or 'the candidate itself'}"
+                    for name, it in drawn.references.items()
+                ),
             }
         )
 

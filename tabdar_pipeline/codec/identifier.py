@@ -1,8 +1,8 @@
 """Keys and free texts: never modelled, made anew in the same pattern.
 
 A cell is a pure function of (seed, row number): rows can be made in any order, by any process.
-Keys count on beyond the largest real one, then down below the smallest (integers), or walk the space of their pattern with a
-stride that visits every point once (strings).
+Keys count on beyond the largest real one, then down below the smallest (numbers, dates and times), or walk the space
+of their pattern with a stride that visits every point once (strings).
 A made-up key of a small pattern space may coincide with a real one: it stands for another row.
 """
 
@@ -17,7 +17,8 @@ from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
+
+from tabdar_pipeline.codec.counting import countable, ends, limits, spacing, values
 
 _DIGIT, _LOWER, _UPPER = "\x01", "\x02", "\x03"  # stand for classes in a pattern
 _CLASSES = {
@@ -33,9 +34,10 @@ _PATTERNS = 64  # of a text column, the most frequent ones
 class IdentifierCodec:
     """How the cells of one key or text column are made."""
 
-    style: str  # "integer", "uuid", "pattern" or "bytes"
+    style: str  # "integer" (counted, of whatever type), "uuid", "pattern" or "bytes"
     first: int = 0  # integer: the first number beyond the real ones
     last: int = -1  # integer: the last number below the real ones
+    step: int = 1  # integer: from one key to the next
     patterns: tuple[str, ...] = ()  # classes of digits and letters, others as they are
     weights: tuple[float, ...] = ()
     unique: bool = True
@@ -46,9 +48,10 @@ class IdentifierCodec:
         """Learn pattern and range of a column; real values are not kept."""
         known = column.drop_null()
         nulls = column.null_count / max(len(column), 1)
-        if pa.types.is_integer(known.type):
-            low, high = (int(end) for end in pc.min_max(known).as_py().values())
-            return cls("integer", first=high + 1, last=low - 1, unique=unique, nulls=nulls)
+        if countable(known.type):
+            real, step = ends(known), spacing(known)
+            first, last = real.high + step, real.low - step
+            return cls("integer", first=first, last=last, step=step, unique=unique, nulls=nulls)
         if pa.types.is_binary(known.type) or pa.types.is_fixed_size_binary(known.type):
             return cls("bytes", first=16, unique=unique, nulls=nulls)
         texts = known.cast(pa.string()).to_pylist()
@@ -78,10 +81,12 @@ class IdentifierCodec:
         elif self.unique:
             cells = [_walk(self.patterns[0], seed, i) for i in numbers]
         else:
-            ends = np.cumsum(self.weights)
-            cells = [self._text(_digest(seed, i), ends) for i in numbers]
+            shares = np.cumsum(self.weights)
+            cells = [self._text(_digest(seed, i), shares) for i in numbers]
         if self.nulls:
             cells = [None if _share(seed, i) < self.nulls else c for i, c in zip(numbers, cells, strict=True)]
+        if self.style == "integer":
+            return values(cells, kind)
         if pa.types.is_dictionary(kind):
             return pa.array(cells, kind.value_type).cast(kind)
         return pa.array(cells, kind)
@@ -90,18 +95,21 @@ class IdentifierCodec:
         """How many different cells there are."""
         if self.style != "integer":
             return math.inf
-        smallest = 0 if pa.types.is_unsigned_integer(kind) else -_largest(kind) - 1
-        return _largest(kind) - self.first + 1 + self.last - smallest + 1
+        return self._above(kind) + max((self.last - limits(kind).low) // self.step + 1, 0)
 
     def _integer(self, i: int, kind: pa.DataType) -> int:
         """Up from the largest real one, then down from the smallest; again from the start beyond all room."""
         i %= max(int(self.room(kind)), 1)
-        above = _largest(kind) - self.first + 1
-        return self.first + i if i < above else self.last - (i - above)
+        above = self._above(kind)
+        return self.first + self.step * i if i < above else self.last - self.step * (i - above)
 
-    def _text(self, digest: bytes, ends: Any) -> str:
+    def _above(self, kind: pa.DataType) -> int:
+        """How many numbers there are beyond the real ones."""
+        return max((limits(kind).high - self.first) // self.step + 1, 0)
+
+    def _text(self, digest: bytes, shares: Any) -> str:
         rng = np.random.default_rng(int.from_bytes(digest[:8], "big"))
-        pattern = self.patterns[min(int(np.searchsorted(ends, rng.random())), len(ends) - 1)]
+        pattern = self.patterns[min(int(np.searchsorted(shares, rng.random())), len(shares) - 1)]
         return "".join(_CLASSES[c][rng.integers(len(_CLASSES[c]))] if c in _CLASSES else c for c in pattern)
 
     def to_json(self) -> dict[str, Any]:
@@ -113,11 +121,6 @@ class IdentifierCodec:
         """The codec that `to_json` wrote."""
         facts = {k: v for k, v in record.items() if k != "codec"}
         return cls(**{**facts, "patterns": tuple(facts["patterns"]), "weights": tuple(facts["weights"])})
-
-
-def _largest(kind: pa.DataType) -> int:
-    """The largest integer of a type."""
-    return int(2 ** (kind.bit_width - (not pa.types.is_unsigned_integer(kind))) - 1)
 
 
 def _pattern(text: str) -> str:

@@ -16,6 +16,7 @@ from tabdar_pipeline.codec.constant import ConstantCodec
 from tabdar_pipeline.codec.identifier import IdentifierCodec
 from tabdar_pipeline.codec.number import Cells, NumberCodec, NumberSettings
 from tabdar_pipeline.codec.protection import Protection, guarded, protection
+from tabdar_pipeline.codec.reference import ReferenceCodec
 from tabdar_pipeline.codec.rules import Rules
 from tabdar_pipeline.errors import SourceError, UsageError
 from tabdar_pipeline.schemas.columns import Column, Kind
@@ -24,6 +25,7 @@ from tabdar_pipeline.schemas.table import TableSchema
 from tabdar_pipeline.schemas.types import arrow_type
 
 ColumnCodec = NumberCodec | CategoryCodec
+Made = IdentifierCodec | ReferenceCodec | ConstantCodec  # of a column that is not modelled
 
 # generated: a NULL is drawn like any value, and tells of the others. unknown: it is neither learned
 # nor evidence, as if the cell were not there.
@@ -62,7 +64,7 @@ class TableCodec:
     """The codecs of a table's modelled columns, in the order of the schema."""
 
     columns: tuple[ColumnCodec, ...]
-    made: Mapping[str, IdentifierCodec | ConstantCodec]  # the columns that are not modelled
+    made: Mapping[str, Made]  # the columns that are not modelled
     protected: Mapping[str, Protection] = field(default_factory=dict)  # of the modelled columns
     rules: Rules = field(default_factory=Rules)
 
@@ -124,6 +126,11 @@ class TableCodec:
         """The same codec with keys, texts and constants of a later state of the table: they are not learned."""
         made = {c.name: _made(c, combined(table, c)) for c in schema.columns if not c.modelled}
         return replace(self, made=made)
+
+    def referring(self, table: pa.Table, schema: TableSchema) -> "TableCodec":
+        """The same codec with foreign keys as in a whole table: in a part of it, fewer rows share a value."""
+        columns = [c for c in schema.columns if c.kind is Kind.FOREIGN_KEY]
+        return replace(self, made={**self.made, **{c.name: _made(c, combined(table, c)) for c in columns}})
 
     def refuse_too_many(self, rows: int, schema: TableSchema) -> None:
         """Raise UsageError where a key's type has no room for so many rows."""
@@ -198,15 +205,16 @@ def _modelled_from_json(record: Mapping[str, Any]) -> ColumnCodec:
     return CategoryCodec.from_json(record)
 
 
-def _made_from_json(record: Mapping[str, Any]) -> IdentifierCodec | ConstantCodec:
-    if record["codec"] == "identifier":
-        return IdentifierCodec.from_json(record)
-    return ConstantCodec.from_json(record)
+def _made_from_json(record: Mapping[str, Any]) -> Made:
+    of: dict[str, type[Made]] = {"identifier": IdentifierCodec, "reference": ReferenceCodec}
+    return of.get(record["codec"], ConstantCodec).from_json(record)
 
 
-def _made(column: Column, values: pa.Array) -> IdentifierCodec | ConstantCodec:
-    if column.kind is Kind.CONSTANT:
+def _made(column: Column, values: pa.Array) -> Made:
+    if column.kind is Kind.CONSTANT or values.null_count == len(values):
         return ConstantCodec.fit(values)
+    if column.kind is Kind.FOREIGN_KEY:
+        return ReferenceCodec.fit(values)
     return IdentifierCodec.fit(values, unique=column.kind is Kind.KEY)
 
 

@@ -82,7 +82,7 @@ class ImputedTable(Table):
         """Assets, a check, a job that only fills, which is scheduled, and one that fits and fills."""
         plan = self.plan(Path(context.project_root))
         filling = ("snapshot", "filled", "release")
-        asset_specs = self._specs(plan, fill_specs(plan, self.reuse), follow=filling)
+        asset_specs = self._specs(plan, fill_specs(plan, self.reuse), filling, self._on_source())
         fill = self._job("fill", plan.table, [asset_specs[step] for step in filling])
         refresh = self._job("refresh", plan.table, asset_specs.values())
         return self._definitions(plan.table, self.execute(plan, asset_specs), [fill, refresh])

@@ -1,6 +1,6 @@
 """`tabdar_pipeline.SyntheticTable`: YAML for one table becomes assets, checks, a job and a schedule."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -9,7 +9,7 @@ import dagster as dg
 from pydantic import Field
 
 from tabdar_pipeline.assets.plan import Plan
-from tabdar_pipeline.assets.synthetic import build_assets, specs
+from tabdar_pipeline.assets.synthetic import Names, build_assets, specs
 from tabdar_pipeline.components.refresh import Refresh
 from tabdar_pipeline.components.table import Table, TableScaffolder
 from tabdar_pipeline.release.policy import ReleasePolicy
@@ -124,8 +124,17 @@ class SyntheticTable(Table):
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
         """Assets, blocking checks, one job, and a schedule where one is asked for."""
-        plan = self.plan(Path(context.project_root))
+        return self.definitions(Path(context.project_root))
+
+    def definitions(self, root: Path, after: Sequence[dg.AssetKey] = ()) -> dg.Definitions:
+        """The same for a project's root; `after` are releases that its foreign keys refer to."""
+        plan = self.plan(root)
         steps = specs(plan)
-        asset_specs = self._specs(plan, steps, follow=steps)
+        steps["snapshot"] = steps["snapshot"].merge_attributes(deps=after)
+        condition = self._on_source()
+        if condition is None and after:  # the source is no asset's: Dagster would wait for it
+            source = dg.AssetSelection.assets(Names.of(plan).source)
+            condition = dg.AutomationCondition.eager().ignore(source)
+        asset_specs = self._specs(plan, steps, steps, condition)
         job = self._job("refresh", plan, asset_specs.values())
         return self._definitions(plan, self.execute(plan, asset_specs), [job])

@@ -44,6 +44,13 @@ class Source(dg.Model, dg.Resolvable):
         int | None, Field(ge=2, description="No more than so many rows, chosen by their hash.")
     ] = None
     keys: Annotated[list[str], Field(description="Columns that are keys: made anew, never modelled.")] = []
+    references: Annotated[
+        dict[str, str],
+        Field(
+            description="Foreign keys: by column, the schema.table.column that it refers to. That table is released "
+            "first, in the same database; keys that DuckDB knows of need not be said."
+        ),
+    ] = {}
     asset: Annotated[
         str | None,
         Field(
@@ -223,6 +230,7 @@ class Table(dg.Component, dg.Model, dg.Resolvable):
             target=str(target),
             selection=Selection(self.source.columns, self.source.where, self.source.limit),
             keys=tuple(self.source.keys),
+            references=dict(self.source.references),
             contract=root / self.contract if self.contract else None,
             fit=FitSettings(
                 seconds=train.seconds if train.seconds or train.epochs else SECONDS,
@@ -248,15 +256,22 @@ class Table(dg.Component, dg.Model, dg.Resolvable):
         del plan, step
         return spec.replace_attributes(owners=self.owners).merge_attributes(tags=self.tags)
 
+    def _on_source(self) -> "dg.AutomationCondition[Any] | None":
+        """When the source's asset was materialized, where it has one."""
+        return None if self.source.asset is None else dg.AutomationCondition.eager()
+
     def _specs(
-        self, plan: Any, specs: Mapping[str, dg.AssetSpec], follow: Container[str]
+        self,
+        plan: Any,
+        specs: Mapping[str, dg.AssetSpec],
+        follow: Container[str],
+        condition: "dg.AutomationCondition[Any] | None",
     ) -> dict[str, dg.AssetSpec]:
-        """The specs as YAML has them; the steps of `follow` follow the source's asset, where it has one."""
-        follows = self.source.asset is not None
+        """The specs as YAML has them; the steps of `follow` run by themselves under the condition."""
         found = {}
         for step, spec in specs.items():
             asked = spec.replace_attributes(
-                automation_condition=dg.AutomationCondition.eager() if follows and step in follow else None,
+                automation_condition=condition if step in follow else None,
                 freshness_policy=self.fresh.policy() if self.fresh and step == "release" else None,
             )
             found[step] = self.get_asset_spec(plan, step, asked)

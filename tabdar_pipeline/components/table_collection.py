@@ -1,15 +1,19 @@
 """`tabdar_pipeline.TableCollection`: one YAML for many tables, with defaults and what differs."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Annotated, Any
 
 import dagster as dg
 from pydantic import Field, ValidationError
 
+from tabdar_pipeline.assets.plan import Plan
+from tabdar_pipeline.assets.synthetic import Names
 from tabdar_pipeline.components.synthetic_table import SyntheticTable
 from tabdar_pipeline.components.table import SECONDS
 from tabdar_pipeline.errors import UsageError
+from tabdar_pipeline.warehouse.names import ColumnName, resolved
 
 
 class CollectionScaffolder(dg.Scaffolder[Any]):
@@ -55,8 +59,35 @@ class TableCollection(dg.Component, dg.Model, dg.Resolvable):
         for name, differs in self.tables.items():
             attributes = overlaid({"source": {"table": name}}, self.defaults)
             tables[name] = self.table(name, overlaid(attributes, differs or {}))
-        _refuse_shared({name: it.plan(Path(context.project_root)).target for name, it in tables.items()})
-        return dg.Definitions.merge(*(it.build_defs(context) for it in tables.values()))
+        root = Path(context.project_root)
+        plans = {name: it.plan(root) for name, it in tables.items()}
+        _refuse_shared({name: plan.target for name, plan in plans.items()})
+        after = {name: _referred(name, plans) for name in plans}
+        _refuse_circles(after)
+        return dg.Definitions.merge(
+            *(
+                it.definitions(root, [Names.of(plans[other]).release for other in after[name]])
+                for name, it in tables.items()
+            )
+        )
+
+
+def _referred(name: str, plans: Mapping[str, Plan]) -> list[str]:
+    """The other tables of the collection that one refers to."""
+    sources = {plan.table: other for other, plan in plans.items() if other != name}
+    tables = [str(ColumnName.parse(it).relation) for it in plans[name].references.values()]
+    return [sources[found] for it in tables if (found := resolved(it, list(sources))) is not None]
+
+
+def _refuse_circles(after: Mapping[str, Iterable[str]]) -> None:
+    """Raise UsageError where tables refer to each other: none could be the first to be released."""
+    try:
+        TopologicalSorter(after).prepare()
+    except CycleError as error:
+        raise UsageError(
+            f"foreign keys must not go in a circle, however: {' -> '.join(error.args[1])}. "
+            "Leave one of these `references` out."
+        ) from error
 
 
 def _refuse_shared(targets: Mapping[str, str]) -> None:

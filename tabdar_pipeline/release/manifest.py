@@ -46,6 +46,7 @@ class Manifest:
     decision: Mapping[str, Any]
     protected: Mapping[str, Any] = field(default_factory=dict)  # by column: what was kept back, in counts
     refresh: Mapping[str, Any] = field(default_factory=dict)  # the way that was gone, why, and the drift
+    references: Mapping[str, Any] = field(default_factory=dict)  # by foreign key: the release it refers to
 
     def to_json(self) -> dict[str, Any]:
         """Plain values that every JSON reader takes; a figure that is no number is null."""

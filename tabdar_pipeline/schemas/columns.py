@@ -16,6 +16,7 @@ class Kind(StrEnum):
     DATETIME = "datetime"  # dates and times: numbers on a grid of days, seconds, ...
     CATEGORY = "category"  # strings, enums, booleans, codes: a vocabulary
     KEY = "key"  # unique identifiers: regenerated in the same pattern, never modelled
+    FOREIGN_KEY = "foreign_key"  # keys of another table: drawn from its release, never modelled
     TEXT = "text"  # free strings: pattern-preserving fakes, never modelled
     CONSTANT = "constant"  # one value, or all missing: reproduced
 
@@ -39,6 +40,7 @@ class Column:
     reason: str = ""  # why this kind was inferred, for a person
     privacy: Privacy = "protect"
     rare: int | None = None  # rows that must share a value of a protected column; 5 where not given
+    references: str | None = None  # of a foreign key: schema.table.column of the table that is referred to
 
     @property
     def modelled(self) -> bool:

@@ -115,13 +115,14 @@ class Contract:
                 **({"reason": c.reason} if c.reason else {}),
                 **({"privacy": c.privacy} if c.privacy != "protect" else {}),
                 **({"rare": c.rare} if c.rare is not None else {}),
+                **({"references": c.references} if c.references is not None else {}),
                 **_compact(self.rules.get(c.name, Rules())),
             }
             for c in self.schema.columns
         }
         head = (
             "# Contract of a source table: reviewed by a person, versioned with the code.\n"
-            "# kind: number | datetime | category | key | text | constant\n"
+            "# kind: number | datetime | category | key | foreign_key | text | constant\n"
             "# constraints: what ties the columns of a row together; the synthetic rows keep it\n"
             "# privacy: protect (default) | public; rare: rows that must share a value, 5 where not given\n"
         )
@@ -275,7 +276,7 @@ def _comparable(contract: Contract, table: pa.Table) -> "pd.DataFrame":
     frame = {}
     for i, column in enumerate(contract.schema.columns):
         values = table[column.name]
-        if column.kind in (Kind.CATEGORY, Kind.KEY, Kind.TEXT, Kind.CONSTANT):
+        if column.kind in (Kind.CATEGORY, Kind.KEY, Kind.FOREIGN_KEY, Kind.TEXT, Kind.CONSTANT):
             frame[str(i)] = (
                 _text(values).to_pandas() if not pa.types.is_binary(values.type) else values.to_pandas()
             )

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import MAXYEAR, MINYEAR
 
 import pyarrow as pa
@@ -23,8 +24,11 @@ def infer_schema(
     name: str,
     sql_types: Mapping[str, str] | None = None,
     keys: Sequence[str] = (),
+    references: Mapping[str, str] | None = None,
 ) -> TableSchema:
     """The schema of a table; raises SourceError where there is nothing to learn from.
+
+    `references`: of foreign keys, schema.table.column of the table that they refer to.
 
     >>> infer_schema(pa.table({"a": [1, 2, 2], "b": ["x", "y", "x"]}), "t").columns[1].kind
     <Kind.CATEGORY: 'category'>
@@ -35,6 +39,7 @@ def infer_schema(
         _column(field, table[field.name], sql_types.get(field.name), field.name in keys)
         for field in table.schema
     )
+    columns = tuple(_referring(column, (references or {}).get(column.name)) for column in columns)
     if not any(column.modelled for column in columns):
         kinds = ", ".join(f"{c.name!r} is {c.kind}" for c in columns)
         raise SourceError(
@@ -87,6 +92,12 @@ def _column(field: pa.Field, values: pa.ChunkedArray, sql: str | None, declared_
     )
 
 
+def _referring(column: Column, references: str | None) -> Column:
+    if references is None or column.kind is Kind.CONSTANT:
+        return column
+    return replace(column, kind=Kind.FOREIGN_KEY, references=references, reason=f"refers to {references}")
+
+
 def _kind(name: str, values: pa.ChunkedArray, declared_key: bool) -> tuple[Kind, str]:
     kind, rows = values.type, len(values)
     if pa.types.is_dictionary(kind):
@@ -97,10 +108,10 @@ def _kind(name: str, values: pa.ChunkedArray, declared_key: bool) -> tuple[Kind,
     if distinct == 1 and not values.null_count:
         return Kind.CONSTANT, "one value in every row"
     unique = distinct == rows
-    if declared_key:
-        return Kind.KEY, "declared as a key"
     if pa.types.is_boolean(kind):
         return Kind.CATEGORY, "true or false"
+    if declared_key:
+        return Kind.KEY, "declared as a key"
     countable = pa.types.is_integer(kind) or _is_text(kind)
     if countable and unique and rows >= KEY_ROWS and (_KEY_NAME.search(name) or _looks_like_key(values)):
         return Kind.KEY, "unique in every row, and named or formed as an identifier"

@@ -24,9 +24,9 @@ class TableSchema:
     columns: tuple[Column, ...]
 
     def __post_init__(self) -> None:
-        """Refuse a privacy that means nothing."""
+        """Refuse a privacy or a reference that means nothing."""
         for column in self.columns:
-            wrong = _privacy_wrong(column)
+            wrong = _privacy_wrong(column) or _reference_wrong(column)
             if wrong:
                 raise UsageError(f"table {self.name!r}, column {column.name!r}: {wrong}")
 
@@ -40,6 +40,11 @@ class TableSchema:
         """The columns for which the network has a token."""
         return tuple(column for column in self.columns if column.modelled)
 
+    @property
+    def references(self) -> dict[str, str]:
+        """What each foreign key refers to: schema.table.column of the source."""
+        return {column.name: column.references for column in self.columns if column.references is not None}
+
     def refuse_few(self, rows: int) -> None:
         """Raise SourceError where there are fewer rows than columns to learn: their dependence would be chance."""
         if rows < len(self.modelled):
@@ -50,9 +55,10 @@ class TableSchema:
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 over names, kinds, types and what is said of privacy; reasons do not count."""
+        """SHA-256 over names, kinds, types, references and what is said of privacy; reasons do not count."""
         facts = [
-            [c.name, c.kind, c.arrow_type, c.sql_type, c.nullable, *_privacy_said(c)] for c in self.columns
+            [c.name, c.kind, c.arrow_type, c.sql_type, c.nullable, *_privacy_said(c), *_referred(c)]
+            for c in self.columns
         ]
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
@@ -77,6 +83,20 @@ def _privacy_said(column: Column) -> list[Any]:
     return [] if said == ["protect", None] else said
 
 
+def _referred(column: Column) -> list[str]:
+    return [] if column.references is None else [column.references]
+
+
+def _reference_wrong(column: Column) -> str:
+    """What a column says of another table and cannot mean, or nothing."""
+    if (column.kind is Kind.FOREIGN_KEY) != (column.references is not None):
+        return (
+            f"a foreign_key, and no other kind, must say what it references, however it is a {column.kind} "
+            f"and references {column.references!r}. Write references: schema.table.column, or drop it."
+        )
+    return ""
+
+
 def _privacy_wrong(column: Column) -> str:
     """What a column says of privacy and cannot have, or nothing."""
     if column.privacy not in get_args(Privacy):
@@ -84,7 +104,7 @@ def _privacy_wrong(column: Column) -> str:
             f"privacy must be one of {', '.join(get_args(Privacy))}, however it is {column.privacy!r}. "
             "Correct it."
         )
-    if column.privacy == "public" and column.kind in (Kind.KEY, Kind.TEXT):
+    if column.privacy == "public" and column.kind in (Kind.KEY, Kind.TEXT, Kind.FOREIGN_KEY):
         return (
             f"privacy can be public only where values are learned, however a {column.kind} is made anew "
             "and no real one is kept. Drop `privacy`, or make the column a category."

@@ -11,7 +11,7 @@ import pyarrow as pa
 from tabdar_pipeline.errors import SourceError, UsageError
 from tabdar_pipeline.warehouse.digest import ordered_by_content
 from tabdar_pipeline.warehouse.duckdb import Connection, Warehouse, fact
-from tabdar_pipeline.warehouse.names import Relation, did_you_mean, identifier, resolved
+from tabdar_pipeline.warehouse.names import ColumnName, Relation, did_you_mean, identifier, resolved
 
 # What neither Arrow nor parquet can hold travels as what they can; a release casts it back.
 _CARRIED_AS = {
@@ -51,6 +51,7 @@ class Description:
     name: str  # schema.table, as the database writes it
     sql_types: dict[str, str]
     keys: tuple[str, ...]  # each alone a primary key or unique
+    references: dict[str, str]  # of foreign keys of one column: the schema.table.column that they refer to
     comment: str | None
     comments: dict[str, str]
 
@@ -64,6 +65,7 @@ def describe(warehouse: Warehouse, name: str) -> Description:
             str(relation),
             types,
             _keys(connection, relation),
+            _references(connection, relation),
             _table_comment(connection, relation),
             _column_comments(connection, relation),
         )
@@ -193,6 +195,21 @@ def _keys(connection: Connection, relation: Relation) -> tuple[str, ...]:
         [relation.schema, relation.name],
     ).fetchall()
     return tuple(dict.fromkeys(names[0] for (names,) in rows if len(names) == 1))
+
+
+def _references(connection: Connection, relation: Relation) -> dict[str, str]:
+    """DuckDB's foreign keys; they never leave the schema of the table."""
+    rows = connection.execute(
+        "SELECT constraint_column_names, referenced_table, referenced_column_names FROM duckdb_constraints() "
+        "WHERE database_name = current_database() AND schema_name = ? AND table_name = ? "
+        "AND constraint_type = 'FOREIGN KEY'",
+        [relation.schema, relation.name],
+    ).fetchall()
+    return {
+        own[0]: str(ColumnName(Relation(relation.schema, table), other[0]))
+        for own, table, other in rows
+        if len(own) == 1
+    }
 
 
 def _table_comment(connection: Connection, relation: Relation) -> str | None:

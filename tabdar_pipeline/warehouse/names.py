@@ -10,6 +10,7 @@ from tabdar_pipeline.errors import UsageError
 
 _PART = r'(?:"(?:[^"\x00]|"")+"|[^".\x00]+)'
 _RELATION = re.compile(rf"(?:({_PART})\.)?({_PART})")
+_CELLS = re.compile(rf"((?:{_PART}\.)?{_PART})\.({_PART})")
 _UNSAFE_IN_PATHS = re.compile(r'[\x00-\x20%=./\\:*?"<>|\x7f]')
 
 
@@ -71,6 +72,33 @@ class Relation:
     def __str__(self) -> str:
         """As a person writes it; `parse` reads it back."""
         return f"{_written(self.schema)}.{_written(self.name)}"
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnName:
+    """A column of a table or view, unquoted.
+
+    >>> str(ColumnName.parse('crm.customers."the.id"'))
+    'crm.customers."the.id"'
+    """
+
+    relation: Relation
+    name: str
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """From "schema.table.column", or "table.column" in the schema main; raises UsageError."""
+        match = _CELLS.fullmatch(text)
+        if match is None:
+            raise UsageError(
+                f"a column must be named schema.table.column, with double quotes around a name that holds "
+                f"a dot, however: {text!r}. Correct the name."
+            )
+        return cls(Relation.parse(match[1]), _unquoted(match[2]))
+
+    def __str__(self) -> str:
+        """As a person writes it; `parse` reads it back."""
+        return f"{self.relation}.{_written(self.name)}"
 
 
 def identifier(name: str) -> str:

@@ -1,0 +1,160 @@
+"""Foreign keys of a release: each value of a candidate gives way to a key of the released table that it refers to.
+
+A row never refers to a row of the source: real keys are in no release. So the other table is released first.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import uuid4
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tabdar_pipeline.errors import SourceError, StorageError
+from tabdar_pipeline.schemas.constraints import codes, plain
+from tabdar_pipeline.warehouse.catalog import carried, types_of
+from tabdar_pipeline.warehouse.duckdb import Connection, Warehouse, fact, storage_error
+from tabdar_pipeline.warehouse.names import ColumnName, Relation, did_you_mean, identifier, resolved
+from tabdar_pipeline.warehouse.releases import Release, recorded
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """The released column that the values of a foreign key are drawn from."""
+
+    column: str
+    release: (
+        str | None
+    )  # identifier of the release that is referred to; None where it is the candidate itself
+    relation: str | None  # the table of that release
+
+
+def released(warehouse: Warehouse, source: str, references: Mapping[str, str]) -> dict[str, Bound]:
+    """For each foreign key of `source`, the served release of what it refers to; raises SourceError without one.
+
+    What refers to `source` itself refers to the candidate's own rows.
+    """
+    with warehouse.connect(read_only=True) as connection:
+        serving = [it for it in recorded(connection) if it.served and _synthetic(it)]
+        return {
+            name: _bound(connection, source, name, ColumnName.parse(text), serving)
+            for name, text in references.items()
+        }
+
+
+def referable(warehouse: Warehouse, source: str, references: Mapping[str, str]) -> dict[str, str]:
+    """Those of the references whose other table has a release, or is `source` itself."""
+    with warehouse.connect(read_only=True) as connection:
+        tables = [
+            str(it.manifest["source"]["table"]) for it in recorded(connection) if it.served and _synthetic(it)
+        ]
+    there = [source, *tables]
+    return {n: it for n, it in references.items() if resolved(str(ColumnName.parse(it).relation), there)}
+
+
+def bind(warehouse: Warehouse, rows: Path, bound: Mapping[str, Bound], seed: int) -> None:
+    """Write the parquet file anew, with a key of the released table for each value of its foreign keys.
+
+    Values meet keys in a random order of the seed, one for one; where there are more values than keys, keys are
+    used again.
+    """
+    if not bound:
+        return
+    columns = {}
+    with warehouse.connect(read_only=True) as connection:
+        for name, it in bound.items():
+            try:
+                columns[name] = _keys(connection, rows, name, it, seed)
+            except duckdb.Error as error:
+                raise SourceError(
+                    f"column {name!r} must take keys of {it.relation or 'its own table'}, however: {fact(error)}. "
+                    "Correct what it references, or publish that table again."
+                ) from error
+    _replace(rows, columns)
+
+
+def _synthetic(release: Release) -> bool:
+    return release.manifest.get("kind", "synthetic") == "synthetic"
+
+
+def _bound(
+    connection: Connection, source: str, name: str, reference: ColumnName, serving: list[Release]
+) -> Bound:
+    table = str(reference.relation)
+    if resolved(table, [source]):
+        return Bound(reference.name, None, None)
+    of_it = [it for it in serving if resolved(table, [str(it.manifest["source"]["table"])])]
+    if not of_it:
+        raise SourceError(
+            f"table {source!r}, column {name!r}: what it references must be released first, however "
+            f"{table!r} has no release in this warehouse. Release it, or make the column another kind "
+            "in the contract."
+        )
+    newest = max(of_it, key=lambda it: it.created)
+    have = list(types_of(connection, f"SELECT * FROM {Relation.parse(newest.relation).sql}"))
+    column = resolved(reference.name, have)
+    if column is None:
+        raise SourceError(
+            f"table {source!r}, column {name!r}: what it references must be in the release, however "
+            f"{newest.identifier} has no column {reference.name!r}. {did_you_mean(reference.name, have)}"
+        )
+    return Bound(column, newest.identifier, newest.relation)
+
+
+def _keys(connection: Connection, rows: Path, name: str, it: Bound, seed: int) -> pa.ChunkedArray:
+    """(N,) the keys, in the order of the rows; NULL where the value is."""
+    numbers = codes(_column(rows, name))
+    keys = _known(connection, rows, it)
+    if not len(keys):
+        raise SourceError(
+            f"column {name!r} must refer to rows, however {it.release} has none with a key. Release it again."
+        )
+    order = np.random.default_rng(seed).permutation(len(keys))
+    return keys.take(pa.array(order[numbers % len(keys)], mask=numbers < 0))
+
+
+def _known(connection: Connection, rows: Path, it: Bound) -> pa.ChunkedArray:
+    """The keys that can be referred to, each once, in their own order."""
+    if it.relation is None:
+        keys = plain(_column(rows, it.column)).unique().drop_null()
+        return pa.chunked_array([keys.sort()])
+    table = Relation.parse(it.relation)
+    types = types_of(connection, f"SELECT {identifier(it.column)} FROM {table.sql}")
+    query = f"SELECT DISTINCT * FROM ({carried(table, types)}) WHERE {identifier(it.column)} IS NOT NULL ORDER BY ALL"
+    return connection.sql(query).to_arrow_table().column(0)
+
+
+def _column(rows: Path, name: str) -> pa.ChunkedArray:
+    return pq.ParquetFile(rows).read([name]).column(0)
+
+
+def _replace(path: Path, columns: Mapping[str, pa.ChunkedArray]) -> None:
+    """The file with these columns (N,), row group by row group."""
+    partial = path.with_name(f".{path.name}-{uuid4().hex[:8]}")
+    try:
+        with (
+            pq.ParquetFile(path) as source,
+            pq.ParquetWriter(partial, source.schema_arrow, compression="zstd") as writer,
+        ):
+            done = 0
+            for batch in source.iter_batches():
+                table = pa.Table.from_batches([batch])
+                for name, keys in columns.items():
+                    field = table.schema.field(name)
+                    own = keys.slice(done, batch.num_rows).cast(field.type)
+                    table = table.set_column(table.column_names.index(name), field, own)
+                writer.write_table(table)
+                done += batch.num_rows
+        partial.replace(path)
+    except OSError as error:
+        raise storage_error(path, error) from error
+    except pa.ArrowInvalid as error:
+        raise StorageError(
+            f"foreign keys {', '.join(map(repr, columns))} must have the type of what they reference, however: "
+            f"{fact(error)}. Correct the contract."
+        ) from error
+    finally:
+        partial.unlink(missing_ok=True)
