@@ -16,7 +16,15 @@ from tabdar_pipeline.codec.number import NumberSettings
 from tabdar_pipeline.codec.table import Block, TableCodec
 from tabdar_pipeline.errors import ConditionError, UsageError
 from tabdar_pipeline.runtime import OnnxSampler
-from tabdar_pipeline.schemas.constraints import Dependency, Inequality, NullWhen, Sum
+from tabdar_pipeline.schemas.constraints import (
+    Dependency,
+    Inequality,
+    NullWhen,
+    Product,
+    Sum,
+    from_record,
+    to_record,
+)
 from tabdar_pipeline.schemas.contract import Contract
 from tabdar_pipeline.schemas.discovery import discover
 from tabdar_pipeline.schemas.infer import infer_schema
@@ -242,3 +250,48 @@ def test_a_diff_says_what_a_person_must_decide(trips: pa.Table, tmp_path: Path) 
     assert said.exit_code == 1
     assert not facts["compatible"]
     assert {d["column"] for d in facts["differences"] if not d["compatible"]} == {"tip", "tax"}
+
+
+LINE = Product("line", ("quantity", "price"), decimals=2)
+BILL = Sum("bill", ("line", "postage"), decimals=2)
+
+
+def bills(rows: int = 1500) -> pa.Table:
+    """Lines of a bill: quantity times price, and postage on top."""
+    rng = np.random.default_rng(0)
+    quantity, price = rng.integers(0, 9, rows), np.round(rng.gamma(3, 4, rows), 2)
+    line, postage = np.round(quantity * price, 2), rng.choice([0.0, 3.95, 6.5], rows)
+    names = ("quantity", "price", "line", "postage", "bill")
+    return pa.table([quantity, price, line, postage, np.round(line + postage, 2)], names=names)
+
+
+def test_a_product_holds_in_every_row_and_in_a_total_above_it() -> None:
+    """Declared in either order; a total that is given is kept, and a factor follows from it."""
+    table = bills()
+    model = TabDAR.fit(table, epochs=3, constraints=[BILL, LINE])
+    made = model.sample(2000, engine="torch", format="arrow")
+    asked = model.sample(300, where="line > 40", engine="torch", format="arrow")
+    assert isinstance(made, pa.Table) and isinstance(asked, pa.Table)
+
+    for rule in (LINE, BILL):
+        assert not rule.broken(table).any()
+        assert not rule.broken(made).any(), rule.sentence
+    assert min(asked["line"].to_pylist()) > 40
+
+
+@pytest.mark.parametrize("hidden", ["line", "price", "bill"])
+def test_a_missing_cell_of_a_product_follows_from_the_others(hidden: str) -> None:
+    """By arithmetic, not by the model; a price of nothing bought cannot."""
+    table = bills(400)
+    model = TabDAR.fit(table, epochs=1, constraints=[LINE, BILL])
+    column = pa.array([None] * 400, pa.float64())
+    filled = model.impute(table.set_column(table.column_names.index(hidden), hidden, column), point="draw")
+    bought = np.asarray(table["quantity"]) > 0
+
+    assert isinstance(filled, pa.Table)
+    assert np.allclose(np.asarray(filled[hidden])[bought], np.asarray(table[hidden])[bought], atol=0.006)
+
+
+def test_a_product_is_written_and_read() -> None:
+    assert from_record(to_record(LINE), "contract") == LINE
+    assert LINE.sentence == "'line' = 'quantity' * 'price'"

@@ -1,4 +1,4 @@
-"""Constraints that hold by construction: differences, sums, and pairs of codes that go together.
+"""Constraints that hold by construction: differences, sums and products, and pairs of codes that go together.
 
 N rows, C modelled columns, K codes of a column. What cannot be constructed (numbers in order, a sum that leaves the
 range of its column) is told by `broken`, for the rows to be drawn again.
@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from tabdar_pipeline.sampling.pairs import Pair
 from tabdar_pipeline.schemas.columns import Column, Kind
 from tabdar_pipeline.schemas.constraints import (
+    Arithmetic,
     Constraint,
     Dependency,
     Inequality,
     NullWhen,
-    Sum,
     from_record,
     to_record,
 )
@@ -46,13 +46,13 @@ class Rules:
 
     constraints: tuple[Constraint, ...] = ()
     gaps: Mapping[str, str] = field(default_factory=dict)  # a time, and the one that it is modelled from
-    ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)  # of columns in sums
+    ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)  # of columns in sums and products
     pairs: tuple[Pair, ...] = ()
 
     @classmethod
     def fit(cls, constraints: Sequence[Constraint], table: pa.Table, schema: TableSchema) -> Self:
         """Choose the differences, and note the ranges; pairs are learned later, from codes."""
-        summed = {n: _values(table[n]) for c in constraints if isinstance(c, Sum) for n in c.columns}
+        summed = {n: _values(table[n]) for c in constraints if isinstance(c, Arithmetic) for n in c.columns}
         ranges = {n: (float(np.nanmin(v)), float(np.nanmax(v))) for n, v in summed.items()}
         return cls(tuple(constraints), _gaps(constraints, table, schema), ranges)
 
@@ -83,14 +83,14 @@ class Rules:
     def restore(self, arrays: Arrays, schema: TableSchema, observed: Mapping[str, pa.Array]) -> Arrays:
         """Columns (N,) as the model drew them -> as the constraints have them. Observed cells stay.
 
-        Distances become times again, and in every sum one cell that was not observed follows from the others.
+        Distances become times again, and in every sum and product one cell that was not observed follows from the others.
         """
         found = {n: _first(observed.get(n), a) for n, a in arrays.items() if n not in self.gaps}
         for high in self._chain():
             self._count(high, found, arrays[high], schema[high], observed)
-        for constraint in self.constraints:
-            if isinstance(constraint, Sum):
-                _settle(constraint, found, observed)
+        sums = [c for c in self.constraints if isinstance(c, Arithmetic)]
+        for constraint in sums * len(sums):  # a total may be a part of another total
+            _settle(constraint, found, observed)
         return found
 
     def estimated(self, points: Arrays, schema: TableSchema, observed: Mapping[str, pa.Array]) -> Arrays:
@@ -235,16 +235,17 @@ def _gaps(constraints: Sequence[Constraint], table: pa.Table, schema: TableSchem
     return {high: low for high, (_, low) in near.items()}
 
 
-def _settle(rule: Sum, arrays: Arrays, observed: Mapping[str, pa.Array]) -> None:
+def _settle(rule: Arithmetic, arrays: Arrays, observed: Mapping[str, pa.Array]) -> None:
     """Let one cell a row, the total or else a part that was not observed, follow from the others."""
     values = {name: _values(pa.chunked_array([arrays[name]])) for name in rule.columns}
     pending = np.logical_and.reduce([_valid(arrays[name]) for name in rule.columns])
-    parts = np.sum([values[name] for name in rule.parts], axis=0)
     for name in rule.columns:
-        free = pending & ~_valid(observed[name]) if name in observed else pending
-        due = parts if name == rule.total else values[rule.total] - parts + values[name]
+        due = rule.due(name, values)
+        free = pending & np.isfinite(due)
+        if name in observed:
+            free &= ~_valid(observed[name])
         if free.any():
-            arrays[name] = _replaced(arrays[name], np.round(due, rule.decimals), free)
+            arrays[name] = _replaced(arrays[name], due, free)
         pending = pending & ~free
 
 
@@ -259,5 +260,6 @@ def _replaced(array: pa.Array, due: NDArray[np.float64], free: Flags) -> pa.Arra
         texts = [f"{value:.{kind.scale}f}" if here else None for value, here in zip(due, free, strict=True)]
         made = pa.array(texts, pa.string()).cast(kind)
     else:
-        made = pa.array(np.where(free, due, 0), mask=~free).cast(kind, safe=False)
+        whole = np.rint(due) if pa.types.is_integer(kind) else due
+        made = pa.array(np.where(free, whole, 0), mask=~free).cast(kind, safe=False)
     return pc.if_else(pa.array(free), made, array)

@@ -17,6 +17,7 @@ from tabdar_pipeline.errors import UsageError
 from tabdar_pipeline.schemas.types import as_floats
 
 Flags = NDArray[np.bool_]
+Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,15 +66,53 @@ class Sum:
 
     def broken(self, table: pa.Table) -> Flags:
         """(N,) the rows that break it by more than rounding."""
-        total = _floats(table[self.total])
-        with np.errstate(invalid="ignore"):
-            off = np.abs(total - sum(_floats(table[part]) for part in self.parts))
-            return np.asarray(off > self.tolerance + 1e-9 * np.abs(total))
+        return _off(self, table)
+
+    def whole(self, values: Mapping[str, Floats]) -> Floats:
+        """(N,) the total of the parts, not rounded."""
+        return np.asarray(np.sum([values[part] for part in self.parts], axis=0))
+
+    def due(self, name: str, values: Mapping[str, Floats]) -> Floats:
+        """(N,) what the total, or a part, must be beside the others."""
+        whole = self.whole(values)
+        due = whole if name == self.total else values[self.total] - whole + values[name]
+        return np.asarray(np.round(due, self.decimals))
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """One column is the product of others, to so many decimals: amount = quantity * price."""
+
+    total: str
+    parts: tuple[str, ...]
+    decimals: int = 0
+    kind: ClassVar[Literal["product"]] = "product"
 
     @property
-    def tolerance(self) -> float:
-        """How far from the sum rounding may take the total."""
-        return float(0.51 * 10.0**-self.decimals)
+    def columns(self) -> tuple[str, ...]:
+        """Those it is about."""
+        return self.total, *self.parts
+
+    @property
+    def sentence(self) -> str:
+        """For a person."""
+        return f"{self.total!r} = {' * '.join(map(repr, self.parts))}"
+
+    def broken(self, table: pa.Table) -> Flags:
+        """(N,) the rows that break it by more than rounding."""
+        return _off(self, table)
+
+    def whole(self, values: Mapping[str, Floats]) -> Floats:
+        """(N,) the product of the parts, not rounded."""
+        return np.asarray(np.prod([values[part] for part in self.parts], axis=0))
+
+    def due(self, name: str, values: Mapping[str, Floats]) -> Floats:
+        """(N,) what the total, or a part, must be beside the others; NaN where no part could do it."""
+        if name == self.total:
+            return np.asarray(np.round(self.whole(values), self.decimals))
+        others = np.prod([values[part] for part in self.parts if part != name], axis=0)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.where(others == 0, np.nan, values[self.total] / others)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,8 +171,9 @@ class NullWhen:
         return np.asarray(known & (empty != _true(pc.is_null(table[self.column]))))
 
 
-Constraint = Inequality | Sum | Dependency | NullWhen
-_KINDS: dict[str, type[Constraint]] = {c.kind: c for c in (Inequality, Sum, Dependency, NullWhen)}
+Arithmetic = Sum | Product
+Constraint = Inequality | Arithmetic | Dependency | NullWhen
+_KINDS: dict[str, type[Constraint]] = {c.kind: c for c in (Inequality, Sum, Product, Dependency, NullWhen)}
 
 
 def to_record(constraint: Constraint) -> dict[str, Any]:
@@ -190,7 +230,16 @@ def plain(values: pa.ChunkedArray) -> pa.ChunkedArray:
     return values.cast(values.type.value_type) if pa.types.is_dictionary(values.type) else values
 
 
-def _floats(values: pa.ChunkedArray) -> NDArray[np.float64]:
+def _off(rule: Arithmetic, table: pa.Table) -> Flags:
+    """(N,) the rows whose total is not what its parts give, by more than rounding."""
+    values = {name: _floats(table[name]) for name in rule.columns}
+    total = values[rule.total]
+    with np.errstate(invalid="ignore"):
+        off = np.abs(total - rule.whole(values))
+        return np.asarray(off > 0.51 * 10.0**-rule.decimals + 1e-9 * np.abs(total))
+
+
+def _floats(values: pa.ChunkedArray) -> Floats:
     return np.asarray(as_floats(values).to_numpy(), np.float64)
 
 
