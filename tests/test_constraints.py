@@ -229,6 +229,7 @@ def test_a_diff_says_what_a_person_must_decide(trips: pa.Table, tmp_path: Path) 
     run, source, contract = CliRunner(), tmp_path / "trips.parquet", tmp_path / "trips.yaml"
     pq.write_table(trips, source)
     assert run.invoke(app, ["contract", str(source), "--out", str(contract)]).exit_code == 0
+    assert "# kept by 1,500 of 1,500 rows\n- kind: inequality\n  low: pickup\n" in contract.read_text()
     ask = ["contract", "diff", str(contract), str(source)]
     assert run.invoke(app, ask).stdout.strip() == "nothing changed"
 

@@ -6,12 +6,16 @@ from typing import Any
 import dagster as dg
 import duckdb
 import pytest
+from typer.testing import CliRunner
 
 from tabdar_pipeline.assets import refreshing, steps
+from tabdar_pipeline.cli import app
 from tabdar_pipeline.components.synthetic_table import SyntheticTable
 from tabdar_pipeline.errors import SourceError
 from tabdar_pipeline.release.refresh import Way
 from tabdar_pipeline.reproduction import reproduce
+from tabdar_pipeline.schemas.columns import Kind
+from tabdar_pipeline.schemas.contract import Contract
 from tabdar_pipeline.warehouse.duckdb import Warehouse
 from tabdar_pipeline.warehouse.publish import find
 
@@ -85,6 +89,15 @@ def test_the_manifest_says_which_release_is_referred_to_and_gives_the_rows_back(
         "relation": "synthetic.customers__r0001",
     }
     assert reproduce(warehouse, "synthetic.orders", model).row is None
+
+
+def test_a_proposed_contract_says_what_duckdb_knows_of_keys(warehouse: Warehouse) -> None:
+    """For a person to review."""
+    done = CliRunner().invoke(app, ["contract", str(warehouse.path), "--table", "shop.orders"])
+    contract = Contract.from_yaml(done.stdout)
+
+    assert contract.schema.references == {"customer": "shop.customers.id"}
+    assert contract.schema["order_id"].kind is Kind.KEY
 
 
 def test_what_is_referred_to_must_be_released_first(warehouse: Warehouse) -> None:

@@ -34,12 +34,17 @@ def propose(
     from tabdar_pipeline.output import refuse_no_folder, write_text
     from tabdar_pipeline.schemas.contract import Contract
     from tabdar_pipeline.schemas.infer import infer_schema
+    from tabdar_pipeline.warehouse.catalog import describe
+    from tabdar_pipeline.warehouse.duckdb import Warehouse
     from tabdar_pipeline.warehouse.snapshot import read_table
 
     if out is not None:
         refuse_no_folder(out)
     rows, sql_types = read_table(source, table)
-    text = Contract.infer(rows, infer_schema(rows, table or source.stem, sql_types)).to_yaml()
+    declared = describe(Warehouse(source), table) if table is not None else None
+    keys, references = (declared.keys, declared.references) if declared else ((), {})
+    schema = infer_schema(rows, table or source.stem, sql_types, keys, references)
+    text = Contract.infer(rows, schema).to_yaml(rows)
     if out is None:
         typer.echo(text)
     else:

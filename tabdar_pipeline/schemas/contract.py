@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 from tabdar_pipeline.errors import ContractViolation, UsageError, Violation
 from tabdar_pipeline.schemas.columns import Column, Kind
 from tabdar_pipeline.schemas.constraints import Constraint, from_record, refuse_unknown, to_record
-from tabdar_pipeline.schemas.discovery import discover
+from tabdar_pipeline.schemas.discovery import discover, supported
 from tabdar_pipeline.schemas.table import TableSchema
 from tabdar_pipeline.schemas.types import arrow_type, as_floats, from_text
 
@@ -104,8 +104,8 @@ class Contract:
         if violations:
             raise ContractViolation(self.schema.name, violations)
 
-    def to_yaml(self) -> str:
-        """For review: one entry a column."""
+    def to_yaml(self, table: pa.Table | None = None) -> str:
+        """For review: one entry a column; constraints with the support that a table gives them, where it is there."""
         columns = {
             c.name: {
                 "kind": str(c.kind),
@@ -126,10 +126,10 @@ class Contract:
             "# constraints: what ties the columns of a row together; the synthetic rows keep it\n"
             "# privacy: protect (default) | public; rare: rows that must share a value, 5 where not given\n"
         )
-        body: dict[str, Any] = {"table": self.schema.name, "columns": columns}
-        if self.constraints:
-            body["constraints"] = [to_record(constraint) for constraint in self.constraints]
-        return head + _dumped(body)
+        text = head + _dumped({"table": self.schema.name, "columns": columns})
+        if not self.constraints:
+            return text
+        return text + "constraints:\n" + "".join(_noted(it, table) for it in self.constraints)
 
     @classmethod
     def from_yaml(cls, text: str, source: str = "contract") -> Self:
@@ -178,7 +178,7 @@ def _entry(name: str, entry: dict[str, Any], source: str) -> tuple[Column, Rules
     return Column(name=name, **{**column, "kind": Kind(column["kind"])}), Rules(**rules)
 
 
-def _dumped(body: dict[str, Any]) -> str:
+def _dumped(body: Any) -> str:
     """YAML that comes back exactly: PyYAML's plain style loses NEL, LS and PS, its quoted one escapes them."""
     import yaml
 
@@ -191,6 +191,12 @@ def _dumped(body: dict[str, Any]) -> str:
 
     Dumper.add_representer(str, text)
     return str(yaml.dump(body, Dumper=Dumper, sort_keys=False, allow_unicode=True))
+
+
+def _noted(constraint: Constraint, table: pa.Table | None) -> str:
+    """One constraint in YAML, below a comment that says how many rows keep it."""
+    entry = _dumped([to_record(constraint)])
+    return entry if table is None else f"# kept by {supported(constraint, table).support}\n{entry}"
 
 
 def _compact(rules: Rules) -> dict[str, Any]:

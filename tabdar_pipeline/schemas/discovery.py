@@ -59,11 +59,12 @@ def discover(table: pa.Table, schema: TableSchema) -> tuple[Proposal, ...]:
         *_dependencies(head, modelled),
         *_nulls(table, modelled),
     ]
-    found = [_supported(candidate, table) for candidate in candidates]
+    found = [supported(candidate, table) for candidate in candidates]
     return tuple(p for p in found if p.kept == p.rows >= ROWS)
 
 
-def _supported(constraint: Constraint, table: pa.Table) -> Proposal:
+def supported(constraint: Constraint, table: pa.Table) -> Proposal:
+    """A constraint with its support: a row to which it applies has all cells that it needs."""
     applies = np.ones(table.num_rows, bool)
     if not isinstance(constraint, NullWhen):
         for name in constraint.columns:
