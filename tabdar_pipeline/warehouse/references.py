@@ -48,9 +48,7 @@ def released(warehouse: Warehouse, source: str, references: Mapping[str, str]) -
 def referable(warehouse: Warehouse, source: str, references: Mapping[str, str]) -> dict[str, str]:
     """Those of the references whose other table has a release, or is `source` itself."""
     with warehouse.connect(read_only=True) as connection:
-        tables = [
-            str(it.manifest["source"]["table"]) for it in recorded(connection) if it.served and _synthetic(it)
-        ]
+        tables = [_source(it) for it in recorded(connection) if it.served and _synthetic(it)]
     there = [source, *tables]
     return {n: it for n, it in references.items() if resolved(str(ColumnName.parse(it).relation), there)}
 
@@ -80,13 +78,18 @@ def _synthetic(release: Release) -> bool:
     return release.manifest.get("kind", "synthetic") == "synthetic"
 
 
+def _source(release: Release) -> str:
+    """The table that a release was made from; empty where its manifest does not say."""
+    return str(release.manifest.get("source", {}).get("table", ""))
+
+
 def _bound(
     connection: Connection, source: str, name: str, reference: ColumnName, serving: list[Release]
 ) -> Bound:
     table = str(reference.relation)
     if resolved(table, [source]):
         return Bound(reference.name, None, None)
-    of_it = [it for it in serving if resolved(table, [str(it.manifest["source"]["table"])])]
+    of_it = [it for it in serving if resolved(table, [_source(it)])]
     if not of_it:
         raise SourceError(
             f"table {source!r}, column {name!r}: what it references must be released first, however "
