@@ -23,12 +23,10 @@ from tabdar_pipeline.warehouse.releases import Release, recorded
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """The released column that the values of a foreign key are drawn from."""
+    """The released column that the values of a foreign key are drawn from, or one of the candidate itself."""
 
     column: str
-    release: (
-        str | None
-    )  # identifier of the release that is referred to; None where it is the candidate itself
+    release: str | None  # its identifier; None for the candidate itself
     relation: str | None  # the table of that release
 
 
@@ -37,6 +35,8 @@ def released(warehouse: Warehouse, source: str, references: Mapping[str, str]) -
 
     What refers to `source` itself refers to the candidate's own rows.
     """
+    if not references:
+        return {}
     with warehouse.connect(read_only=True) as connection:
         serving = [it for it in recorded(connection) if it.served and _synthetic(it)]
         return {
@@ -47,6 +47,8 @@ def released(warehouse: Warehouse, source: str, references: Mapping[str, str]) -
 
 def referable(warehouse: Warehouse, source: str, references: Mapping[str, str]) -> dict[str, str]:
     """Those of the references whose other table has a release, or is `source` itself."""
+    if not references:
+        return {}
     with warehouse.connect(read_only=True) as connection:
         tables = [_source(it) for it in recorded(connection) if it.served and _synthetic(it)]
     there = [source, *tables]
