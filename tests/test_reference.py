@@ -60,6 +60,10 @@ def test_a_cell_is_a_function_of_its_row_and_the_seed(start: int, rows: int, see
     assert codec.generate(start, rows, seed, pa.string()).equals(whole.slice(start))
 
 
+def test_no_rows_are_an_empty_column() -> None:
+    assert ReferenceCodec.fit(column()).generate(5, 0, 3, pa.string()).equals(pa.array([], pa.string()))
+
+
 def test_no_count_is_learned_that_gives_a_value_away() -> None:
     """One value of 700 rows among many of one: the pool has its mean."""
     values = pa.array([*range(100), *[1000] * 700])

@@ -38,6 +38,8 @@ class ReferenceCodec:
 
     def generate(self, start: int, rows: int, seed: int, kind: pa.DataType) -> pa.Array:
         """Cells of rows start..start+rows-1, in the column's type; rows that share a value lie together."""
+        if not rows:
+            return pa.array([], kind)
         ahead = np.arange(start, start + rows)
         every = int(np.dot(self.rows, self.values)) + self.nulls
         numbers, empty = np.zeros(rows, np.int64), np.zeros(rows, bool)

@@ -12,6 +12,7 @@ from pydantic import Field, field_validator, model_validator
 from tabdar_pipeline.assets.limits import GB, Limits
 from tabdar_pipeline.assets.plan import Plan
 from tabdar_pipeline.assets.resources import ComputeResource, WarehouseResource
+from tabdar_pipeline.assets.stewarding import stewarding_job
 from tabdar_pipeline.assets.synthetic import Names
 from tabdar_pipeline.errors import UsageError, WarehouseLocked
 from tabdar_pipeline.fitting import FitSettings
@@ -322,7 +323,7 @@ class Table(dg.Component, dg.Model, dg.Resolvable):
         )
         return dg.Definitions(
             assets=assets,
-            jobs=jobs,
+            jobs=[*jobs, stewarding_job(plan, Names.of(plan).release, Names.of(plan).group)],
             schedules=schedules,
             sensors=[self._sensor(plan, jobs[0], self.watch)] if self.watch else [],
             resources={"warehouse": WAREHOUSE, "compute": COMPUTE} if self.resources == "bring" else {},
