@@ -70,9 +70,11 @@ def take_snapshot(plan: Plan, warehouse: Warehouse) -> Checked:
         _inferred(plan, taken, table, warehouse) if plan.contract is None else Contract.read(plan.contract)
     )
     violations = contract.validate(table)
-    shelf.write_text(plan.home / CONTRACT, contract.to_yaml())
     if not violations:
-        shelf.put(plan.home, "snapshot", taken)
+        learned = contract.released
+        types = {name: kind for name, kind in taken.sql_types.items() if name in learned.schema.names}
+        shelf.write_text(plan.home / CONTRACT, learned.to_yaml())
+        shelf.put(plan.home, "snapshot", replace(taken, sql_types=types))
         _forget_snapshots(plan.home, taken)
     exceptions = {} if violations else contract.exceptions(table)
     return Checked(taken, contract, violations, exceptions, inferred)
@@ -258,10 +260,12 @@ def source_record(plan: Plan, taken: Snapshot) -> dict[str, Any]:
 
 
 def last_snapshot(plan: Plan) -> tuple[Snapshot, pa.Table, Contract]:
-    """The snapshot that was taken last, its rows, and the contract it satisfies."""
+    """The snapshot that was taken last, its rows and the contract they satisfy, without what is left out."""
     record = shelf.get(plan.home, "snapshot")
     taken = Snapshot(**{**record, "path": Path(record["path"])})
-    return taken, pq.read_table(taken.path, partitioning=None), Contract.read(plan.home / CONTRACT)
+    contract = Contract.read(plan.home / CONTRACT)
+    rows = pq.read_table(taken.path, partitioning=None).select(contract.schema.names)
+    return taken, rows, contract
 
 
 def _forget_snapshots(home: Path, taken: Snapshot) -> None:

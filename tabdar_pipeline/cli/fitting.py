@@ -155,6 +155,7 @@ def learnable(source: Path, table: str | None, contract: Path | None) -> Learnab
     rows = rows.select([c for c in rows.column_names if c != PANDAS_INDEX])
     if declared is not None:
         declared.enforce(rows)
-        return Learnable(rows, declared.schema, declared.constraints)
+        released = declared.released
+        return Learnable(rows.select(released.schema.names), released.schema, released.constraints)
     keys = describe(Warehouse(source), table).keys if table is not None else ()
     return Learnable(rows, infer_schema(rows, table or source.stem, sql_types, keys), None)

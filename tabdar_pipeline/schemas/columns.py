@@ -19,6 +19,7 @@ class Kind(StrEnum):
     FOREIGN_KEY = "foreign_key"  # keys of another table: drawn from its release, never modelled
     TEXT = "text"  # free strings: pattern-preserving fakes, never modelled
     CONSTANT = "constant"  # one value, or all missing: reproduced
+    LEAVE_OUT = "leave_out"  # held against the contract, neither learned nor released; a person says so
 
 
 MODELLED = frozenset({Kind.NUMBER, Kind.DATETIME, Kind.CATEGORY})

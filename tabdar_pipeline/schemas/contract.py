@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 VOCABULARY = 50  # levels that an inferred contract lists; a longer list no one reviews
 EXAMPLES = 3
+_AS_TEXT = (Kind.CATEGORY, Kind.KEY, Kind.FOREIGN_KEY, Kind.TEXT, Kind.CONSTANT, Kind.LEAVE_OUT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +87,17 @@ class Contract:
         text = json.dumps([self.schema.fingerprint, rules, *([ties] if ties else [])], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
+    @property
+    def released(self) -> "Contract":
+        """The contract of what is learned and released: without the columns that are left out, and what ties them."""
+        kept = tuple(column for column in self.schema.columns if column.kind is not Kind.LEAVE_OUT)
+        schema = TableSchema(self.schema.name, kept)
+        return Contract(
+            schema,
+            {name: rules for name, rules in self.rules.items() if name in schema.names},
+            tuple(it for it in self.constraints if set(it.columns) <= set(schema.names)),
+        )
+
     def validate(self, table: pa.Table) -> tuple[Violation, ...]:
         """Every rule that the table breaks, with count and examples; empty if none."""
         structural = _structure(self.schema, table)
@@ -122,7 +134,7 @@ class Contract:
         }
         head = (
             "# Contract of a source table: reviewed by a person, versioned with the code.\n"
-            "# kind: number | datetime | category | key | foreign_key | text | constant\n"
+            "# kind: number | datetime | category | key | foreign_key | text | constant | leave_out\n"
             "# constraints: what ties the columns of a row together; the synthetic rows keep it\n"
             "# privacy: protect (default) | public; rare: rows that must share a value, 5 where not given\n"
         )
@@ -282,7 +294,7 @@ def _comparable(contract: Contract, table: pa.Table) -> "pd.DataFrame":
     frame = {}
     for i, column in enumerate(contract.schema.columns):
         values = table[column.name]
-        if column.kind in (Kind.CATEGORY, Kind.KEY, Kind.FOREIGN_KEY, Kind.TEXT, Kind.CONSTANT):
+        if column.kind in _AS_TEXT:
             frame[str(i)] = (
                 _text(values).to_pandas() if not pa.types.is_binary(values.type) else values.to_pandas()
             )
