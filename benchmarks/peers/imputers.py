@@ -105,7 +105,40 @@ def miceforest(train: pd.DataFrame, masked: pd.DataFrame, categories: list[str])
     return filled.astype(dict.fromkeys(categories, object))
 
 
-METHODS = {f.__name__: f for f in (mean_mode, knn, iterative, miceforest)}
+def hyperimpute(train: pd.DataFrame, masked: pd.DataFrame, categories: list[str]) -> pd.DataFrame:
+    """It learns from what it fills: from the first rows of the clean half, too."""
+    from hyperimpute.plugins.imputers import Imputers
+
+    class Both:
+        def fit(self, known):
+            self.known = known
+            return self
+
+        def transform(self, holed):
+            both = pd.DataFrame(np.concatenate([self.known, holed]))
+            filled = Imputers().get("hyperimpute", random_state=0).fit_transform(both)
+            return filled.to_numpy(float)[len(self.known) :]
+
+    return on_codes(Both(), train.head(5000), masked, categories, train)
+
+
+def argn(train: pd.DataFrame, masked: pd.DataFrame, _categories: list[str]) -> pd.DataFrame:
+    """TabularARGN with its default settings: it fills the empty cells of its seed data."""
+    import tempfile
+
+    from mostlyai import engine
+
+    with tempfile.TemporaryDirectory() as workspace:
+        engine.set_random_state(0)
+        engine.split(tgt_data=train, workspace_dir=workspace, model_type="TABULAR")
+        engine.analyze(workspace_dir=workspace)
+        engine.encode(workspace_dir=workspace)
+        engine.train(workspace_dir=workspace)
+        engine.generate(workspace_dir=workspace, seed_data=masked, imputation={"columns": list(masked)})
+        return pd.read_parquet(f"{workspace}/SyntheticData")[list(masked)]
+
+
+METHODS = {f.__name__: f for f in (mean_mode, knn, iterative, miceforest, hyperimpute, argn)}
 
 if __name__ == "__main__":
     main()
