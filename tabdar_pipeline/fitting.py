@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 Preset = Literal["auto", "small", "medium", "large"]
 _SIZES = {
-    "small": {"width": 64, "layers": 2},
+    "small": {"width": 64, "layers": 1},
     "medium": {"width": 96, "layers": 3, "heads": 3},
     "large": {"width": 192, "layers": 6, "heads": 6, "denoiser_width": 128},
 }

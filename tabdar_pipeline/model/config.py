@@ -12,7 +12,7 @@ class ModelConfig:
 
     width: int = 64  # E, of tokens and conditions
     heads: int = 2  # H; few wide heads are faster on a CPU than many narrow ones
-    layers: int = 2  # encoder blocks over the visible columns
+    layers: int = 1  # encoder blocks over the visible columns
     decoder_layers: int = 1  # cross-attention blocks from a query to the visible columns
     expansion: int = 2  # MLP width over E
     frequencies: int = 6  # octaves of the periodic features of a rank
