@@ -60,7 +60,7 @@ def table() -> pa.Table:
 @pytest.fixture(scope="session")
 def model(table: pa.Table) -> TabDAR:
     """A model of it, fitted for a moment."""
-    return TabDAR.fit(table, name="crm.mixed", epochs=4, seed=3)
+    return TabDAR.fit(table, name="crm.mixed", epochs=10, seed=3)
 
 
 @pytest.fixture(scope="session")

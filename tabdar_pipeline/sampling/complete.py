@@ -1,6 +1,7 @@
 """The any-order loop: unconditional sampling, conditional sampling and imputation in one.
 
-They differ only in which cells are visible at the start. B rows, C columns, K codes of a column.
+They differ only in which cells are visible at the start. B rows, S states that rows share, C columns, K codes
+of a column.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,7 +14,10 @@ from tabdar_pipeline.sampling.engine import Cells, Codes, Condition, Engine, Flo
 from tabdar_pipeline.sampling.limits import Limit
 from tabdar_pipeline.sampling.memory import Flags, Memory
 from tabdar_pipeline.sampling.pairs import Pair, barred
+from tabdar_pipeline.sampling.states import States
 from tabdar_pipeline.sampling.truncated import Parts
+
+EACH = slice(None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,21 +45,33 @@ def complete(
     filled = Cells(cells.codes.copy(), cells.values.copy())
     evidence, reencodes = np.zeros(len(visible), np.float32), engine.reveal == "paper"
     shown, known, pending = visible.copy(), visible.copy(), _columns(draws.order, visible)
+    states = States.at_start(cells, visible, asked)
     with engine.memory(len(visible)) as memory:
-        for column in _columns(draws.order, asked):
-            _remember(engine, memory, pending, shown, filled)
-            free = _ask(engine, memory, int(column), len(visible))
-            rows, limit = np.flatnonzero(asked[:, column]), (limits or {}).get(int(column))
-            condition = Condition(free.z, barred(free.logits, int(column), filled, known, pairs, limit))
-            evidence[rows] += _draw(engine, filled, int(column), rows, condition, draws, limit)
+        memory.take(states.first)
+        for column in _columns(draws.order, asked).tolist():
+            seen, first = filled.rows(states.first), states.first
+            _remember(engine, memory, pending, shown[first], seen)
+            free, limit = engine.ask(memory, column), (limits or {}).get(column)
+            condition = Condition(free.z, barred(free.logits, column, seen, known[first], pairs, limit))
+            rows = np.flatnonzero(asked[:, column])
+            evidence[rows] += _draw(engine, filled, column, rows, condition, states, draws, limit)
             known[rows, column] = True
             if reencodes:
-                memory.clear()
                 shown[:, column] |= asked[:, column]
                 pending = _columns(draws.order, shown)
+                memory.clear()
             else:
                 shown, pending = asked, np.array([column])
+            states = _parted(states, memory, filled, column)
     return Completed(filled, evidence)
+
+
+def _parted(states: States, memory: Memory, cells: Cells, column: int) -> States:
+    """The states now that a column was drawn; the memory follows them."""
+    found = states.parted(cells.codes[:, column], cells.values[:, column])
+    if found is not states or memory.rows != len(found.first):
+        memory.take(states.of[found.first])
+    return found
 
 
 def marginals(
@@ -70,7 +86,7 @@ def marginals(
     with engine.memory(len(visible)) as memory:
         _remember(engine, memory, _columns(order, visible), visible, cells)
         for column in _columns(order, asked):
-            logits = _ask(engine, memory, int(column), len(visible)).logits
+            logits = engine.ask(memory, int(column)).logits
             yield int(column), barred(logits, int(column), cells, visible, pairs)
 
 
@@ -78,15 +94,6 @@ def _remember(engine: Engine, memory: Memory, columns: Codes, shown: Flags, cell
     """Reveal these columns, where there are any."""
     if len(columns):
         engine.remember(memory, columns, shown[:, columns], cells)
-
-
-def _ask(engine: Engine, memory: Memory, column: int, rows: int) -> Condition:
-    """Ask for a column; where nothing was revealed, one row stands for all."""
-    if memory.filled:
-        return engine.ask(memory, column)
-    with engine.memory(1) as nothing:
-        one = engine.ask(nothing, column)
-    return Condition(one.z.repeat(rows, axis=0), one.logits.repeat(rows, axis=0))
 
 
 def _columns(order: Sequence[int], flags: Flags) -> Codes:
@@ -101,23 +108,24 @@ def _draw(
     column: int,
     rows: Codes,
     condition: Condition,
+    states: States,
     draws: Draws,
     limit: Limit | None,
 ) -> Floats | float:
     """Draw the column's cells in these rows, codes and then residuals; log probability of the limit."""
-    z, logits = (part if len(rows) == len(part) else part[rows] for part in (condition.z, condition.logits))
+    of = EACH if states.apart and len(rows) == len(states.of) else states.of[rows]
     uniform, noise = draws.uniform[rows, column], draws.normal[rows, column]
     if limit is None:
-        codes = pick(logits, uniform)
-        _place(engine, cells, column, rows, codes, z, noise)
+        codes = pick(condition.logits, uniform, of)
+        _place(engine, cells, column, rows, codes, condition.z[of], noise)
         return 0.0
-    parts = Parts.of(engine, z, limit, int(engine.offsets[column]))
-    weighted = logits[:, limit.codes] + parts.log_mass
-    entries = pick(weighted, uniform)
-    codes = limit.codes[entries]
-    _place(engine, cells, column, rows, codes, z, parts.noise(entries, noise))
+    parts = Parts.of(engine, condition.z, limit, int(engine.offsets[column]))
+    weighted = condition.logits[:, limit.codes] + parts.log_mass
+    entries = pick(weighted, uniform, of)
+    codes, parts = limit.codes[entries], parts.rows(of)
+    _place(engine, cells, column, rows, codes, condition.z[of], parts.noise(entries, noise))
     cells.values[rows, column] = np.clip(cells.values[rows, column], limit.low[entries], limit.high[entries])
-    return _logsumexp(weighted) - _logsumexp(logits)
+    return (_logsumexp(weighted) - _logsumexp(condition.logits))[of]
 
 
 def _place(
@@ -131,14 +139,16 @@ def _place(
         cells.values[rows[dense], column] = engine.residuals(z[dense], flat[dense], noise[dense])
 
 
-def pick(logits: Floats, uniform: Floats) -> Codes:
-    """Draw one code a row by inverting the distribution function: (B, K), (B,) -> (B,).
+def pick(logits: Floats, uniform: Floats, of: Codes | slice = EACH) -> Codes:
+    """Draw one code a row by inverting the distribution function: (S, K), (B,) -> (B,).
+
+    of: (B,) which logits are a row's; without it, each has its own.
 
     >>> pick(np.log(np.array([[0.25, 0.75]], np.float32)), np.array([0.3], np.float32))
     array([1])
     """
     weight = np.exp(logits - logits.max(axis=1, keepdims=True))
-    share = np.cumsum(weight, axis=1)
+    share = np.cumsum(weight, axis=1)[of]
     code = (share <= uniform[:, None] * share[:, -1:]).sum(axis=1)
     return np.minimum(code, logits.shape[1] - 1).astype(np.int64)
 

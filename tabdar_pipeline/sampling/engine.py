@@ -30,10 +30,9 @@ class Cells:
         """Nothing known yet."""
         return cls(np.zeros((rows, columns), np.int64), np.zeros((rows, columns), np.float32))
 
-    @property
-    def first(self) -> "Cells":
-        """Those of the first row."""
-        return Cells(self.codes[:1], self.values[:1])
+    def rows(self, which: Codes) -> "Cells":
+        """Those of some rows (N,)."""
+        return Cells(self.codes[which], self.values[which])
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """Keys and values of the columns that were revealed, in arrays that grow but are not copied.
 
-B rows, N columns revealed now, T places, L blocks, H heads, D = E / H width of a head.
+B rows (or states that rows share), N columns revealed now, T places, L blocks, H heads, D = E / H width of a head.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -20,11 +20,21 @@ class Memory:
 
     def __init__(self, blocks: int, rows: int, heads: int, width: int, zeros: Any = None) -> None:
         self.zeros = zeros or (lambda *shape: np.zeros(shape, np.float32))
-        self.filled, self.places = 0, ROOM
+        self.rows, self.filled, self.places = rows, 0, ROOM
         self.shape = (rows, heads, width)
-        self.arrays = [self._array(ROOM) for _ in range(2 * blocks)]  # keys, values, keys, ...
-        self.first = self.arrays
-        self.shown = np.zeros((rows, ROOM), np.float32)  # (B, T) 1 where a row shows a place, else 0
+        self.whole = [self._array(ROOM) for _ in range(2 * blocks)]  # keys, values, keys, ...
+        self.first = self.whole
+        self.flags = np.zeros((rows, ROOM), np.float32)
+
+    @property
+    def arrays(self) -> list[Any]:
+        """Keys, values, keys, ... (B, H, T, D) of each block."""
+        return [array[: self.rows] for array in self.whole]
+
+    @property
+    def shown(self) -> NDArray[np.float32]:
+        """(B, T) 1 where a row shows a place, else 0."""
+        return self.flags[: self.rows]
 
     def _array(self, places: int) -> Any:
         """(B, H, T, D)."""
@@ -42,17 +52,26 @@ class Memory:
         self.shown[:, here] = shown
         self.filled += new
 
+    def take(self, rows: NDArray[np.int64]) -> None:
+        """Go on with these rows, each as often as it is named; no more than the memory was made for."""
+        here = slice(0, self.filled)
+        for array in self.whole:
+            array[: len(rows), :, here] = array[rows, :, here]
+        self.flags[: len(rows)] = self.flags[rows]
+        self.rows = len(rows)
+
     def clear(self) -> None:
         """Forget all, and what it grew to: the next block is drawn as if this were new."""
-        self.arrays, self.filled, self.places = self.first, 0, ROOM
-        self.shown = np.zeros((len(self.shown), ROOM), np.float32)
+        self.whole, self.filled, self.places = self.first, 0, ROOM
+        self.rows = self.shape[0]
+        self.flags = np.zeros((self.rows, ROOM), np.float32)
 
     def _grow(self) -> None:
-        wider = [self._array(self.places + ROOM) for _ in self.arrays]
-        for array, grown in zip(self.arrays, wider, strict=True):
+        wider = [self._array(self.places + ROOM) for _ in self.whole]
+        for array, grown in zip(self.whole, wider, strict=True):
             grown[:, :, : self.places] = array
-        self.shown = np.pad(self.shown, ((0, 0), (0, ROOM)))
-        self.arrays, self.places = wider, self.places + ROOM
+        self.flags = np.pad(self.flags, ((0, 0), (0, ROOM)))
+        self.whole, self.places = wider, self.places + ROOM
 
 
 class Shelf:

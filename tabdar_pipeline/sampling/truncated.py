@@ -39,6 +39,10 @@ class Parts:
             high[:, cut] = _ranks(carried, limit.high[cut])
         return cls(low, high)
 
+    def rows(self, which: Codes | slice) -> "Parts":
+        """Those of some rows."""
+        return Parts(self.low[which], self.high[which])
+
     @property
     def log_mass(self) -> Floats:
         """(B, E) log of the share of its code that an entry is."""
