@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 Preset = Literal["auto", "small", "medium", "large"]
 _SIZES = {
-    "small": {"width": 64, "layers": 1},
+    "small": {"width": 64, "layers": 0, "decoder_layers": 2, "memory_heads": 1, "expansion": 1},
     "medium": {"width": 96, "layers": 3, "heads": 3},
     "large": {"width": 192, "layers": 6, "heads": 6, "denoiser_width": 128},
 }

@@ -217,7 +217,9 @@ class TabDAR:
         from tabdar_pipeline.model import onnx
 
         home = folder or self._saved()
-        record = onnx.export(self.network, home, together=self._reveal != "cached")
+        record = onnx.export(
+            self.network, home, together=self._reveal != "cached" or not self.network.config.layers
+        )
         checkpoint.seal(home)
         return record
 

@@ -1,6 +1,7 @@
 """Arrow types by name, and the DuckDB type that each is stored as."""
 
 import datetime as dt
+import functools
 import re
 from collections.abc import Callable, Sequence
 from zoneinfo import ZoneInfo
@@ -51,6 +52,7 @@ _SQL = {
 }
 
 
+@functools.cache
 def arrow_type(name: str) -> pa.DataType:
     """The Arrow type whose `str` this is.
 
