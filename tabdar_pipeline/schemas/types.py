@@ -1,7 +1,6 @@
 """Arrow types by name, and the DuckDB type that each is stored as."""
 
 import datetime as dt
-import functools
 import re
 from collections.abc import Callable, Sequence
 from zoneinfo import ZoneInfo
@@ -52,7 +51,6 @@ _SQL = {
 }
 
 
-@functools.cache
 def arrow_type(name: str) -> pa.DataType:
     """The Arrow type whose `str` this is.
 
