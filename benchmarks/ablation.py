@@ -1,9 +1,9 @@
 """Every departure of ours from the paper alone, and the way from the authors' published design to ours; equal seconds.
 
-    python benchmarks/ablation.py BENCHMARKS JUDGE_PYTHON MODELS adult magic [--seconds 30] [--only NAME ...] [--fit-only]
+    python benchmarks/ablation.py BENCHMARKS JUDGE_PYTHON MODELS adult magic [--seconds 45] [--only NAME ...] [--fit-only]
 
-The judge halves each table; each design learns one half for so many seconds, everything included, and draws as many
-rows. PATH goes from the published design (published.py) to ours, one step after the other; ALONE changes one thing of
+The judge halves each table; each design learns one half for so many seconds of one core, everything included,
+and draws as many rows. PATH goes from the published design (published.py) to ours, one step after the other; ALONE changes one thing of
 ours. The three forms of the mask are also judged in the other two jobs: hidden cells are filled (30 %, completely at
 random), and rows are completed of which every second column is given, from the half that was not learned. Models and
 tables are kept in MODELS, and what was judged already is not judged again.
@@ -26,7 +26,7 @@ import pandas as pd
 import published
 import pyarrow.parquet as pq
 import torch
-from models import kept
+from models import cpu_seconds, kept
 from quality import machine, run
 
 from tabdar_pipeline import TabDAR
@@ -83,11 +83,12 @@ def main() -> None:
     parser.add_argument("judge_python")
     parser.add_argument("models", type=Path)
     parser.add_argument("tables", nargs="+")
-    parser.add_argument("--seconds", type=float, default=30)
+    parser.add_argument("--seconds", type=float, default=45)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", nargs="*", choices=[*PATH, *ALONE], default=[*PATH, *ALONE])
     parser.add_argument("--fit-only", action="store_true")
     args = parser.parse_args()
+    torch.set_num_threads(1)
     for table in args.tables:
         bench = Bench(args, table)
         for name in args.only:
@@ -134,17 +135,18 @@ class Bench:
 
     def fit(self, it: Ours) -> TabDAR:
         given = None if it.rules else ()
-        settings = {"seconds": self.args.seconds, "seed": self.args.seed, **it.settings}
+        settings = {"seconds": self.args.seconds, "seed": self.args.seed, "threads": 1, **it.settings}
         return TabDAR.fit(self.train, constraints=given, design=it.design, **settings)
 
     def fit_published(self, switches: published.Switches) -> pd.DataFrame:
-        model = published.fit(
-            self.train,
-            switches,
-            seconds=self.args.seconds,
-            seed=self.args.seed,
-            precision=torch.bfloat16,
-        )
+        with cpu_seconds():
+            model = published.fit(
+                self.train,
+                switches,
+                seconds=self.args.seconds,
+                seed=self.args.seed,
+                precision=torch.bfloat16,
+            )
         return model.sample(len(self.train), torch.Generator().manual_seed(1))
 
     def record(self, name: str) -> None:

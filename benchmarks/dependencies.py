@@ -136,10 +136,10 @@ def read() -> list[dict]:
 
 
 def learned(name: str, args: argparse.Namespace) -> TabDAR:
-    """The model of a table, after so many seconds."""
+    """The model of a table, after so many seconds of one core."""
     rows = made(name, args.seed, 0, LEARNED)
     folder = args.models / f"{name}-{args.seconds:.0f}-{args.seed}"
-    return kept(folder, lambda: TabDAR.fit(rows, name=name, seconds=args.seconds, seed=args.seed))
+    return kept(folder, lambda: TabDAR.fit(rows, name=name, seconds=args.seconds, seed=args.seed, threads=1))
 
 
 def made(name: str, seed: int, stream: int, rows: int) -> pd.DataFrame:

@@ -9,7 +9,7 @@ B rows, G tokens of numbers with D numbers each, K categories, T = G + K tokens,
 
 import time
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 from unittest.mock import patch
 
@@ -37,8 +37,9 @@ from tabdar_pipeline.sampling.schedule import angles
 from tabdar_pipeline.schemas.infer import infer_schema
 from tabdar_pipeline.schemas.types import arrow_type
 
-BATCH, BLOCK, STEPS, HELD = 256, 1024, 20, 2000
-SIZES = ModelConfig(layers=2, denoiser_width=256)  # as many blocks as ours: it has no decoder
+BATCH, BLOCK, STEPS, HELD = 256, 1024, 8, 2000
+SIZES = ModelConfig(layers=2)  # as many blocks as ours: it has no decoder
+JOINT = replace(SIZES, denoiser_width=256)  # all numbers at once need more room
 
 
 @dataclass(frozen=True)
@@ -180,7 +181,8 @@ class Published:
         )
         self.switches, self.groups = switches, 1 if switches.joint else len(self.names)
         self.size = len(self.names) // self.groups
-        self.network = Network([codec.levels for codec, _ in self.categories], self.groups, self.size, SIZES)
+        levels = [codec.levels for codec, _ in self.categories]
+        self.network = Network(levels, self.groups, self.size, JOINT if switches.joint else SIZES)
 
     def fit(
         self, table: pa.Table, *, seconds: float, seed: int, precision: torch.dtype, started: float

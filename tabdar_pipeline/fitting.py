@@ -13,8 +13,9 @@ import numpy as np
 import pyarrow as pa
 
 from tabdar_pipeline import runtime
+from tabdar_pipeline.codec.encoded import EncodedTable
 from tabdar_pipeline.codec.number import NumberCodec, NumberSettings
-from tabdar_pipeline.codec.table import EncodedTable, Missing, TableCodec
+from tabdar_pipeline.codec.table import Missing, TableCodec
 from tabdar_pipeline.errors import UsageError
 from tabdar_pipeline.schemas.constraints import Constraint
 from tabdar_pipeline.schemas.discovery import discover
@@ -259,16 +260,15 @@ def _rows(encoded: EncodedTable, seed: int, device: "torch.device") -> "tuple[Ro
 
     def rows(indices: Any) -> Rows:
         part = encoded.take(indices)
-        arrays = (part.codes.astype(np.int32), part.values, part.known)
-        return Rows(*(torch.from_numpy(a).to(device) for a in arrays))
+        return Rows(*(torch.from_numpy(a).to(device) for a in (part.codes, part.values, part.known)))
 
     return rows(order[held:]), rows(order[:held] if held >= 10 else order)
 
 
 def _key(encoded: EncodedTable, settings: FitSettings, config: "TrainConfig", warm: Beginning | None) -> str:
     """What a kept training state belongs to: these rows, these settings, and what it began with."""
-    digest = hashlib.sha256(encoded.codes.tobytes())
-    digest.update(encoded.values.tobytes())
+    digest = hashlib.sha256(encoded.codes.data)
+    digest.update(encoded.values.data)
     for record in (asdict(settings), asdict(config)):
         digest.update(json.dumps(record, sort_keys=True).encode())
     if warm is not None:
