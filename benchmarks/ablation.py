@@ -201,6 +201,8 @@ def draw(found: list[dict]) -> None:
     """Each design's distance from the floor, figure by figure and table by table."""
     tables = list(dict.fromkeys(r["table"] for r in found))
     names = [name for name in [*PATH, *ALONE] if any(r["design"] == name for r in found)]
+    if not found:
+        return
     figure, axes = plt.subplots(1, len(FIGURES), figsize=(13, 5), sharey=True, layout="constrained")
     for axis, (key, word) in zip(axes, FIGURES.items(), strict=True):
         for i, table in enumerate(tables):

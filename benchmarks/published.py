@@ -37,7 +37,8 @@ from tabdar_pipeline.sampling.schedule import angles
 from tabdar_pipeline.schemas.infer import infer_schema
 from tabdar_pipeline.schemas.types import arrow_type
 
-BATCH, BLOCK, STEPS, HELD = 256, 1024, 8, 2000
+BATCH, BLOCK, HELD = 256, 1024, 2000
+STEPS = {True: 20, False: 8}  # of the solver: joint or each
 SIZES = ModelConfig(layers=2)  # as many blocks as ours: it has no decoder
 JOINT = replace(SIZES, denoiser_width=256)  # all numbers at once need more room
 
@@ -234,7 +235,9 @@ class Published:
             z = self.network.conditions(codes, values, visible)[:, token]
             if token < self.groups:
                 noise = torch.randn(rows, self.size, generator=rng)
-                values[:, token] = heun(lambda x, theta, z=z: self._slope(x, theta, z), noise, angles(STEPS))
+                values[:, token] = heun(
+                    lambda x, theta, z=z: self._slope(x, theta, z), noise, angles(STEPS[self.switches.joint])
+                )
             else:
                 codes[:, token - self.groups] = self._draw(z, token - self.groups, rng)
             visible[:, token] = True
