@@ -5,7 +5,7 @@ import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -13,8 +13,9 @@ import numpy as np
 import pyarrow as pa
 
 from tabdar_pipeline import runtime
+from tabdar_pipeline.codec.encoded import EncodedTable
 from tabdar_pipeline.codec.number import NumberCodec, NumberSettings
-from tabdar_pipeline.codec.table import EncodedTable, Missing, TableCodec
+from tabdar_pipeline.codec.table import Missing, TableCodec
 from tabdar_pipeline.errors import UsageError
 from tabdar_pipeline.schemas.constraints import Constraint
 from tabdar_pipeline.schemas.discovery import discover
@@ -39,7 +40,6 @@ _LEARNING_RATES = {"small": 5e-3, "medium": 4e-3, "large": 2e-3}
 _WARM = 0.4  # of the learning rate, where an earlier model is begun with: it must not be unlearned
 _EPOCH_STEPS = 75  # where the device likes so small a batch
 DEFAULT_SECONDS = 120.0
-REVEAL: "Visibility" = "cached"  # who sees whom: the default is what the judge prefers
 KEEP_EVERY_S = 60.0
 _THRESHOLDS = 1  # stream of the random part of how many rows must share a value
 
@@ -68,6 +68,20 @@ class FitSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class Design:
+    """How the model is built: not a matter of the table, but of what the judge prefers (benchmarks/ablation.py)."""
+
+    reveal: "Visibility" = "cached"  # who sees whom among the columns
+    numbers: NumberSettings = field(default_factory=NumberSettings)
+    sizes: Mapping[str, int] = field(default_factory=dict)  # of ModelConfig, in place of the preset's
+    training: Mapping[str, Any] = field(default_factory=dict)  # of TrainConfig, in place of the defaults
+
+
+PAPER = Design("paper", NumberSettings(bins=1, atoms=0, atom_share=float("inf")))  # its pure form
+OURS = Design()
+
+
+@dataclass(frozen=True, slots=True)
 class Beginning:
     """An earlier model of the same table, whose weights the new one begins with."""
 
@@ -85,14 +99,18 @@ class Fitted:
 
 
 def fit_codec(
-    rows: pa.Table, schema: TableSchema, constraints: Sequence[Constraint] | None, settings: FitSettings
+    rows: pa.Table,
+    schema: TableSchema,
+    constraints: Sequence[Constraint] | None,
+    settings: FitSettings,
+    design: Design = OURS,
 ) -> TableCodec:
     """The codec of these rows; constraints are discovered where none are given."""
     if constraints is None:
         constraints = [proposal.constraint for proposal in discover(rows, schema)]
     thresholds = np.random.default_rng([settings.seed, _THRESHOLDS])
     return TableCodec.fit(
-        rows, schema, NumberSettings(), settings.missing, constraints=constraints, rng=thresholds
+        rows, schema, design.numbers, settings.missing, constraints=constraints, rng=thresholds
     )
 
 
@@ -104,6 +122,7 @@ def fit_network(
     progress: "Callable[[EpochRecord], None] | None" = None,
     resume: Path | None = None,
     warm: Beginning | None = None,
+    design: Design = OURS,
     started: float,
 ) -> Fitted:
     """Train until the budget is spent; the weights are those of the best validation loss."""
@@ -112,12 +131,13 @@ def fit_network(
 
     hardware = _hardware(settings)
     preset = _preset(settings, hardware)
-    config = TrainConfig(
-        batch=_batch(len(encoded), hardware.device.type),
-        learning_rate=_LEARNING_RATES[preset] * (1.0 if warm is None else _WARM),
-        reveal=REVEAL,
-    )
-    learner = _learner(codec, settings, hardware, config, _SIZES[preset], warm)
+    chosen: dict[str, Any] = {
+        "batch": _batch(len(encoded), hardware.device.type),
+        "learning_rate": _LEARNING_RATES[preset] * (1.0 if warm is None else _WARM),
+        "reveal": design.reveal,
+    }
+    config = TrainConfig(**chosen | dict(design.training))
+    learner = _learner(codec, settings, hardware, config, {**_SIZES[preset], **design.sizes}, warm)
     rows, validation = _rows(encoded, settings.seed, hardware.device)
     records = training.train(
         learner,
@@ -128,7 +148,7 @@ def fit_network(
         precision=hardware.precision,
         started=started,
     )
-    with _kept(learner, resume, _key(encoded, settings, warm)) as keep:
+    with _kept(learner, resume, _key(encoded, settings, config, warm)) as keep:
         for record in records:
             if progress is not None:
                 progress(record)
@@ -240,17 +260,17 @@ def _rows(encoded: EncodedTable, seed: int, device: "torch.device") -> "tuple[Ro
 
     def rows(indices: Any) -> Rows:
         part = encoded.take(indices)
-        arrays = (part.codes.astype(np.int32), part.values, part.known)
-        return Rows(*(torch.from_numpy(a).to(device) for a in arrays))
+        return Rows(*(torch.from_numpy(a).to(device) for a in (part.codes, part.values, part.known)))
 
     return rows(order[held:]), rows(order[:held] if held >= 10 else order)
 
 
-def _key(encoded: EncodedTable, settings: FitSettings, warm: Beginning | None) -> str:
+def _key(encoded: EncodedTable, settings: FitSettings, config: "TrainConfig", warm: Beginning | None) -> str:
     """What a kept training state belongs to: these rows, these settings, and what it began with."""
-    digest = hashlib.sha256(encoded.codes.tobytes())
-    digest.update(encoded.values.tobytes())
-    digest.update(json.dumps(asdict(settings), sort_keys=True).encode())
+    digest = hashlib.sha256(encoded.codes.data)
+    digest.update(encoded.values.data)
+    for record in (asdict(settings), asdict(config)):
+        digest.update(json.dumps(record, sort_keys=True).encode())
     if warm is not None:
         digest.update(warm.fingerprint.encode())
     return digest.hexdigest()

@@ -228,7 +228,7 @@ def _gaps(codec: TableCodec, schema: TableSchema, table: pa.Table, request: Requ
         asked[:, names.index(high)] |= asked[:, names.index(low)] & ~encoded.known[:, names.index(high)]
     return _Gaps(
         rows,
-        Cells(encoded.codes, encoded.values),
+        Cells(encoded.codes.astype(np.int64), encoded.values),
         encoded.known & ~missing[rows],
         asked,
         _row_hashes(part),

@@ -16,7 +16,9 @@ from tabdar_pipeline.conditions import resolve
 from tabdar_pipeline.errors import UsageError
 from tabdar_pipeline.fitting import (
     DEFAULT_SECONDS,
+    OURS,
     Beginning,
+    Design,
     FitSettings,
     column_specs,
     fit_codec,
@@ -65,6 +67,7 @@ class TabDAR:
         progress: "Callable[[EpochRecord], None] | None" = None,
         resume: Path | None = None,
         warm: Self | None = None,
+        design: Design = OURS,
         started: float | None = None,
         **overrides: Any,
     ) -> Self:
@@ -73,7 +76,7 @@ class TabDAR:
         `constraints`: what synthetic rows keep; discovered, where not given. `resume`: a folder that
         keeps the state of training once a minute; a later fit of the same table with the same settings
         goes on from it. `warm`: a model of an earlier state of the table, whose codec and weights this
-        one begins with. `started`: when the budget began to run, by `time.perf_counter`; now, where it
+        one begins with. `design`: how the model is built, such as `PAPER`, the pure form of the paper. `started`: when the budget began to run, by `time.perf_counter`; now, where it
         is not given.
         """
         started = time.perf_counter() if started is None else started
@@ -84,7 +87,7 @@ class TabDAR:
         schema = schema or infer_schema(rows, name)
         schema.refuse_few(rows.num_rows)
         if warm is None:
-            codec = fit_codec(rows, schema, constraints, settings)
+            codec = fit_codec(rows, schema, constraints, settings, design)
         else:
             warm.refuse_other(schema)
             codec = warm.codec.renewed(rows, schema)
@@ -96,6 +99,7 @@ class TabDAR:
             progress=progress,
             resume=resume,
             warm=None if warm is None else Beginning(warm.network, warm.fingerprint),
+            design=design,
             started=started,
         )
         return cls(fitted.network, schema, codec, fitted.facts, fitted.history)

@@ -4,7 +4,7 @@ N rows, C modelled columns, K codes of a column. What cannot be constructed (num
 range of its column) is told by `broken`, for the rows to be drawn again.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, Self
 
@@ -56,8 +56,13 @@ class Rules:
         ranges = {n: (float(np.nanmin(v)), float(np.nanmax(v))) for n, v in summed.items()}
         return cls(tuple(constraints), _gaps(constraints, table, schema), ranges)
 
-    def learn_pairs(self, schema: TableSchema, codecs: Sequence[Coded], codes: Codes) -> "Rules":
-        """The same, with the pairs of codes (N, C) that occur; -1 is unknown. Numbers that vary have no such rule."""
+    def learn_pairs(
+        self, schema: TableSchema, codecs: Sequence[Coded], codes: Callable[[int], Codes]
+    ) -> "Rules":
+        """The same, with the pairs of codes that occur; -1 is unknown. Numbers that vary have no such rule.
+
+        codes: of a column (N,).
+        """
         place = {c.name: i for i, c in enumerate(schema.modelled)}
         kept, pairs = list[Constraint](), list[Pair]()
         for constraint in self.constraints:
@@ -67,7 +72,10 @@ class Rules:
                 if min(on, column) < 0 or any(_dense(codecs[i]) for i in exact):
                     continue
                 null = isinstance(constraint, NullWhen)
-                pairs.append(_pair(on, column, codecs, codes, null=null))
+                allowed = _allowed(
+                    codecs[on].levels, codes(on), codecs[column].levels, codes(column), null=null
+                )
+                pairs.append(Pair(on, column, allowed))
             kept.append(constraint)
         return replace(self, constraints=tuple(kept), pairs=tuple(pairs))
 
@@ -202,14 +210,14 @@ def _dense(codec: Coded) -> bool:
     return bool(np.any(getattr(codec, "continuous", False)))
 
 
-def _pair(on: int, column: int, codecs: Sequence[Coded], codes: Codes, *, null: bool) -> Pair:
-    """The codes that occur together; of a rule about NULL (the last code), NULL alone or all others."""
-    allowed = np.zeros((codecs[on].levels, codecs[column].levels), bool)
-    known = (codes[:, on] >= 0) & (codes[:, column] >= 0)
-    allowed[codes[known, on], codes[known, column]] = True
+def _allowed(first: int, on: Codes, second: int, codes: Codes, *, null: bool) -> NDArray[np.bool_]:
+    """Which of so many codes occur together, (K, L); of a rule about NULL (the last code), NULL alone or all others."""
+    allowed = np.zeros((first, second), bool)
+    known = (on >= 0) & (codes >= 0)
+    allowed[on[known], codes[known]] = True
     if null:
         allowed[:, :-1] = allowed[:, :-1].any(axis=1, keepdims=True)
-    return Pair(on, column, allowed)
+    return allowed
 
 
 def _pair_from_json(record: Mapping[str, Any]) -> Pair:

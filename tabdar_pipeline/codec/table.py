@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from tabdar_pipeline.codec.category import CategoryCodec
 from tabdar_pipeline.codec.constant import ConstantCodec
+from tabdar_pipeline.codec.encoded import EncodedTable
 from tabdar_pipeline.codec.identifier import IdentifierCodec
 from tabdar_pipeline.codec.number import Cells, NumberCodec, NumberSettings
 from tabdar_pipeline.codec.protection import Protection, guarded, protection
@@ -24,29 +25,14 @@ from tabdar_pipeline.schemas.constraints import Constraint
 from tabdar_pipeline.schemas.table import TableSchema
 from tabdar_pipeline.schemas.types import arrow_type
 
+PIECE = 2**20  # rows that are encoded at once
+
 ColumnCodec = NumberCodec | CategoryCodec
 Made = IdentifierCodec | ReferenceCodec | ConstantCodec  # of a column that is not modelled
 
 # generated: a NULL is drawn like any value, and tells of the others. unknown: it is neither learned
 # nor evidence, as if the cell were not there.
 Missing = Literal["generated", "unknown"]
-
-
-@dataclass(frozen=True, slots=True)
-class EncodedTable:
-    """What the network learns from: codes, residuals, and which cells are known."""
-
-    codes: NDArray[np.int64]  # (N, C), 0 where unknown
-    values: NDArray[np.float32]  # (N, C) residuals, 0 where a code has none
-    known: NDArray[np.bool_]  # (N, C)
-
-    def __len__(self) -> int:
-        """N, the number of rows."""
-        return len(self.codes)
-
-    def take(self, rows: NDArray[np.int64]) -> "EncodedTable":
-        """These rows."""
-        return EncodedTable(self.codes[rows], self.values[rows], self.known[rows])
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +85,7 @@ class TableCodec:
             protected[column.name] = protection(codec, values.drop_null(), own.shared)
         made = {c.name: _made(c, combined(table, c)) for c in schema.columns if not c.modelled}
         fitted = cls(tuple(codecs), made, protected, rules)
-        encoded = fitted.encode(table, schema)
-        learned = rules.learn_pairs(schema, codecs, np.where(encoded.known, encoded.codes, -1))
+        learned = rules.learn_pairs(schema, codecs, lambda c: fitted.codes(table, schema, c))
         return replace(fitted, rules=learned)
 
     def encode(
@@ -111,16 +96,32 @@ class TableCodec:
         Equal values lie anywhere in their interval of ranks where `rng` is given, to learn from; in
         its middle where it is not, so that a row's cells depend on nothing but the row.
         """
-        arrays = [modelled_values(self.rules, table, column) for column in schema.modelled]
-        cells = [
-            encode_column(codec, values, rng) for codec, values in zip(self.columns, arrays, strict=True)
-        ]
-        codes = np.stack([c.codes for c in cells], axis=1)
+        encoded = EncodedTable.empty(len(table), [codec.levels for codec in self.columns])
         for c, column in enumerate(schema.modelled):
-            if column.name in self.rules.gaps:  # the time is there, and not the one that it counts from
-                codes[arrays[c].is_null().to_numpy(False) & table[column.name].is_valid().to_numpy(), c] = -1
-        values = np.stack([c.residuals for c in cells], axis=1).astype(np.float32)
-        return EncodedTable(np.maximum(codes, 0), np.where(codes < 0, 0, values), codes >= 0)
+            values = modelled_values(self.rules, table, column)
+            gone = self._without_start(table, values, column)
+            for first in range(0, len(table), PIECE):
+                here = slice(first, first + PIECE)
+                cells = encode_column(self.columns[c], values.slice(first, PIECE), rng)
+                known = (cells.codes >= 0) & ~gone[here]
+                encoded.codes[here, c] = np.where(known, cells.codes, 0)
+                encoded.values[here, c] = np.where(known, cells.residuals, 0)
+                encoded.known[here, c] = known
+        return encoded
+
+    def codes(self, table: pa.Table, schema: TableSchema, place: int) -> NDArray[np.int64]:
+        """Codes (N,) of one modelled column, -1 where unknown."""
+        column = schema.modelled[place]
+        values = modelled_values(self.rules, table, column)
+        codes = encode_column(self.columns[place], values).codes
+        return np.where(self._without_start(table, values, column), -1, codes)
+
+    def _without_start(self, table: pa.Table, values: pa.Array, column: Column) -> NDArray[np.bool_]:
+        """Where a time is there (N,), and not the one that it counts from."""
+        if column.name not in self.rules.gaps:
+            return np.zeros(len(table), bool)
+        gone: NDArray[np.bool_] = values.is_null().to_numpy(False) & table[column.name].is_valid().to_numpy()
+        return gone
 
     def renewed(self, table: pa.Table, schema: TableSchema) -> "TableCodec":
         """The same codec with keys, texts and constants of a later state of the table: they are not learned."""
