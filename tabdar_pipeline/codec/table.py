@@ -100,7 +100,8 @@ class TableCodec:
         made = {c.name: _made(c, combined(table, c)) for c in schema.columns if not c.modelled}
         fitted = cls(tuple(codecs), made, protected, rules)
         encoded = fitted.encode(table, schema)
-        learned = rules.learn_pairs(schema, codecs, np.where(encoded.known, encoded.codes, -1))
+        shared = [protected[column.name].rows for column in schema.modelled]
+        learned = rules.learn_ties(schema, codecs, np.where(encoded.known, encoded.codes, -1), shared)
         return replace(fitted, rules=learned)
 
     def encode(
