@@ -50,7 +50,9 @@ class Calendar:
                 break
             weight[best.sort] *= best.ratio
         found = [
-            (sort, int(i), float(weight[sort][i])) for sort in _SIZES for i in np.flatnonzero(weight[sort] != 1)
+            (sort, int(i), float(weight[sort][i]))
+            for sort in _SIZES
+            for i in np.flatnonzero(weight[sort] != 1)
         ]
         return cls(tuple(found)) if found else None
 

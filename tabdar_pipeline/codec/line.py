@@ -34,7 +34,9 @@ class Line:
     digits: int = 0
     first: int | None = None  # of integers; the origin where it is not given
     last: int | None = None  # of integers: a tick beyond 2**53 is rounded, and must not pass it
-    power: int = 0  # without a grid, value = tick * 2 ** power: sums of huge ticks stay finite, tiny ones normal
+    power: int = (
+        0  # without a grid, value = tick * 2 ** power: sums of huge ticks stay finite, tiny ones normal
+    )
 
     @classmethod
     def fit(cls, column: pa.Array) -> Self:
@@ -61,7 +63,9 @@ class Line:
                 origin = int(ticks.min()) if len(ticks) else 0
                 step = int(np.gcd.reduce(ticks - origin)) if len(ticks) else 1
                 return cls(grid=True, origin=origin, step=max(step, 1), digits=digits)
-        return cls(grid=False, power=_HUGE[1] if largest > _HUGE[0] else _TINY[1] if largest < _TINY[0] else 0)
+        return cls(
+            grid=False, power=_HUGE[1] if largest > _HUGE[0] else _TINY[1] if largest < _TINY[0] else 0
+        )
 
     def ticks(self, column: pa.Array) -> Floats:
         """Ticks (N,) of a column without nulls; values between ticks fall between them."""

@@ -76,7 +76,9 @@ class NumberCodec:
         if atom.any() and dense < settings.shared:
             dense = 0  # too few to be averaged: the nearest atom stands for them
         bins = int(np.clip(dense // settings.rows_per_bin, 1, settings.bins)) if dense else 0
-        quantiles = _quantiles(line, known.type, values[~atom], counts[~atom], settings.shared) if dense else None
+        quantiles = (
+            _quantiles(line, known.type, values[~atom], counts[~atom], settings.shared) if dense else None
+        )
         low, high = _intervals(values, counts, atom, bins, quantiles)
         seen = sorted({str(v) for v in ticks[special]})
         missing = column.null_count > 0

@@ -20,9 +20,13 @@ from tabdar_pipeline.codec.sieve import Sieve
 
 SHARED = 5  # rows that must share a token before it may come back
 LEARNED = 50_000  # texts from which forms and tokens are learned
-_FORMS, _TOKENS, _MADE = 64, 100, 16  # of a column; of a place in a form, shared and made anew: the most frequent ones
+_FORMS, _TOKENS, _MADE = (
+    64,
+    100,
+    16,
+)  # of a column; of a place in a form, shared and made anew: the most frequent ones
 _PLACES = 24  # in a form that have tokens of their own; those after them have theirs together
-_TRIES = 48  # to make a text that the column lacks
+_TRIES = 16  # to make a text that the column lacks, of tokens that are shared; then as many of none
 _RUN = re.compile(r"[^\W_]+")
 _PART = re.compile(r"\d+|[^\W\d_]+")
 _WORD, _NUMBER, _MIXTURE = "word", "number", "mixture"
@@ -50,11 +54,11 @@ class Made:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """What stands at one place of a form: tokens that stay, then those that are made, and the weight of each."""
+    """What stands at one place of a form: tokens that stay, then those that are made."""
 
     tokens: tuple[str, ...]
-    made: tuple[Made, ...]
-    weights: tuple[int, ...]
+    made: tuple[Made, ...]  # one at least
+    ends: tuple[int, ...]  # the running sum of how many texts have each
 
     @classmethod
     def of(cls, kind: str, tokens: Sequence[str]) -> Self:
@@ -63,12 +67,15 @@ class Place:
         shared = [(t, n) for t, n in counted.most_common(_TOKENS) if n >= SHARED]
         kept = {t for t, _ in shared}
         others = [t for t in tokens if t not in kept]
-        made = _made(kind, others or list(tokens)) if others or not shared else []
-        return cls(tuple(t for t, _ in shared), tuple(m for m, _ in made), tuple(n for _, n in [*shared, *made]))
+        made = _made(kind, others or tokens)
+        ends = tuple(accumulate(n for _, n in [*shared, *(made if others else ())]))
+        return cls(tuple(t for t, _ in shared), tuple(m for m, _ in made), ends)
 
-    def draw(self, chance: Chance) -> str:
-        """One of them, as often as it occurs."""
-        i = chance.weighted(tuple(accumulate(self.weights)))
+    def draw(self, chance: Chance, *, anew: bool) -> str:
+        """One of them, as often as it occurs; or one that is made."""
+        if anew:
+            return self.made[chance.below(len(self.made))].draw(chance)
+        i = chance.weighted(self.ends)
         return self.tokens[i] if i < len(self.tokens) else self.made[i - len(self.tokens)].draw(chance)
 
 
@@ -78,7 +85,6 @@ class Form:
 
     signs: tuple[str, ...]  # one more than places
     places: tuple[int, ...]  # of the column's places
-    weight: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +92,7 @@ class TextCodec:
     """How the cells of a text column are made."""
 
     forms: tuple[Form, ...]
+    ends: tuple[int, ...]  # the running sum of how many texts have each form
     places: tuple[Place, ...]
     sieve: Sieve
     nulls: float  # share of missing cells
@@ -101,13 +108,13 @@ class TextCodec:
         groups = _grouped(parsed, [form for form, _ in common])
         numbered = {key: i for i, key in enumerate(groups)}
         forms = tuple(
-            Form(signs, tuple(numbered[_key(f, i, kinds)] for i in range(len(kinds))), n)
-            for f, ((signs, kinds), n) in enumerate(common)
+            Form(signs, tuple(numbered[_key(f, i, kinds)] for i in range(len(kinds))))
+            for f, ((signs, kinds), _) in enumerate(common)
         )
+        ends = tuple(accumulate(n for _, n in common))
         places = tuple(Place.of(kind, tokens) for (_, _, kind), tokens in groups.items())
-        salt = f"{len(texts)}"
-        shares = column.null_count / max(len(column), 1)
-        return cls(forms, places, Sieve.of(texts, salt), shares, bool(texts) and all(map(_is_json, texts)))
+        nulls = column.null_count / max(len(column), 1)
+        return cls(forms, ends, places, Sieve.of(texts), nulls, all(map(_is_json, texts)))
 
     def generate(self, start: int, rows: int, seed: int, kind: pa.DataType) -> pa.Array:
         """Cells of rows start..start+rows-1, in the column's type."""
@@ -119,18 +126,19 @@ class TextCodec:
     def _cell(self, chance: Chance) -> str | None:
         if chance.share() < self.nulls:
             return None
-        text = ""
-        for _ in range(_TRIES):
-            text = self._text(chance)
-            if self.sieve.passes(text) and (not self.is_json or _is_json(text)):
-                break
-        else:
-            return "{}" if self.is_json else text  # every text of these forms may be a real one
-        return text
+        last = "null"
+        for attempt in range(2 * _TRIES):
+            text = self._text(chance, anew=attempt >= _TRIES)
+            if self.is_json and not _is_json(text):
+                continue
+            if self.sieve.passes(text):
+                return text
+            last = text
+        return last  # every text of these forms may be a real one
 
-    def _text(self, chance: Chance) -> str:
-        form = self.forms[chance.weighted(tuple(accumulate(f.weight for f in self.forms)))]
-        tokens = (self.places[place].draw(chance) for place in form.places)
+    def _text(self, chance: Chance, *, anew: bool) -> str:
+        form = self.forms[chance.weighted(self.ends)]
+        tokens = (self.places[place].draw(chance, anew=anew) for place in form.places)
         return form.signs[0] + "".join(t + s for t, s in zip(tokens, form.signs[1:], strict=True))
 
     def to_json(self) -> dict[str, Any]:
@@ -141,9 +149,10 @@ class TextCodec:
     def from_json(cls, record: Mapping[str, Any]) -> Self:
         """The codec that `to_json` wrote."""
         return cls(
-            tuple(Form(tuple(f["signs"]), tuple(f["places"]), f["weight"]) for f in record["forms"]),
+            tuple(Form(tuple(f["signs"]), tuple(f["places"])) for f in record["forms"]),
+            tuple(record["ends"]),
             tuple(
-                Place(tuple(p["tokens"]), tuple(Made(**m) for m in p["made"]), tuple(p["weights"]))
+                Place(tuple(p["tokens"]), tuple(Made(**m) for m in p["made"]), tuple(p["ends"]))
                 for p in record["places"]
             ),
             Sieve.from_json(record["sieve"]),
@@ -170,11 +179,11 @@ def _parsed(text: str) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...
 def _split(run: re.Match[str]) -> Iterator[tuple[str, int, int]]:
     """A run of letters and digits as a word, a number, one beside the other; or as a mixture."""
     parts = list(_PART.finditer(run[0]))
-    if len(parts) > 2 or not run[0].isascii() and any(c.isdigit() and not c.isascii() for c in run[0]):
+    if len(parts) > 2:
         yield _MIXTURE, run.start(), run.end()
         return
     for part in parts:
-        kind = _NUMBER if part[0].isdigit() else _WORD
+        kind = _NUMBER if part[0].isdecimal() else _WORD
         yield kind, run.start() + part.start(), run.start() + part.end()
 
 
@@ -204,7 +213,7 @@ def _made(kind: str, tokens: Sequence[str]) -> list[tuple[Made, int]]:
         return [(Made(kind, shape), n) for shape, n in shapes.most_common(_MADE)]
     characters = set("".join(tokens))
     alphabet = next((a for a in _ALPHABETS if characters <= set(a)), "")
-    if kind == _MIXTURE or alphabet == "01" and max(map(len, tokens)) > 1:
+    if kind == _MIXTURE or (alphabet == "01" and max(map(len, tokens)) > 1):
         every = alphabet or "".join(sorted(c for c in characters if c.isascii())) or "0123456789"
         return [(Made(_MIXTURE, shape, alphabet=every), n) for shape, n in shapes.most_common(_MADE)]
     return [
@@ -216,7 +225,7 @@ def _made(kind: str, tokens: Sequence[str]) -> list[tuple[Made, int]]:
 def _number(shape: str, values: Sequence[int]) -> Made:
     """A number of so many digits between the outermost that `SHARED` rows reach, or any of so many digits."""
     least = 10 ** (len(shape) - 1) if values[0] >= 10 ** (len(shape) - 1) and len(shape) > 1 else 0
-    if len(values) <= 2 * SHARED:
+    if len(values) <= 2 * SHARED or values[SHARED - 1] == values[-SHARED]:
         return Made(_NUMBER, shape, least, 10 ** len(shape) - 1)
     return Made(_NUMBER, shape, values[SHARED - 1], values[-SHARED])
 
@@ -227,6 +236,7 @@ def _shape(word: str) -> str:
 
 def _is_json(text: str) -> bool:
     try:
-        return isinstance(json.loads(text), dict | list)
+        json.loads(text)
     except ValueError:
         return False
+    return True
