@@ -28,7 +28,18 @@ from tabdar_pipeline.schemas.constraints import Dependency, Inequality, NullWhen
 
 RECORDS = Path(__file__).parent / "results" / "any_table.json"
 COMMAND = str(Path(sys.executable).with_name("tabdar"))
-TABLES = ["adult", "beijing", "california", "car", "default", "letter", "magic", "news_part", "nursery", "shoppers"]
+TABLES = [
+    "adult",
+    "beijing",
+    "california",
+    "car",
+    "default",
+    "letter",
+    "magic",
+    "news_part",
+    "nursery",
+    "shoppers",
+]
 OFF_SUPPORT = """
 import json, sys
 sys.path.insert(0, sys.argv[1])
@@ -48,7 +59,11 @@ def main() -> None:
     parser.add_argument("parts", nargs="+", choices=["tables", "taxi", "orders", "million"])
     parser.add_argument("--again", action="store_true", help="measure anew")
     args = parser.parse_args()
-    named: dict[str, Callable[[Path], dict]] = {"taxi": measure_taxi, "orders": measure_orders, "million": measure_million}
+    named: dict[str, Callable[[Path], dict]] = {
+        "taxi": measure_taxi,
+        "orders": measure_orders,
+        "million": measure_million,
+    }
     for part in args.parts:
         for name in TABLES if part == "tables" else [part]:
             records = json.loads(RECORDS.read_text()) if RECORDS.exists() else {}
@@ -91,7 +106,10 @@ def measure_taxi(work: Path) -> dict:
         "hour": distance(*(hours(it["pickup"]) for it in (real, made))),
         "weekday": distance(*(weekdays(it["pickup"]) for it in (real, made))),
         "missing beside payment": distance(
-            *(np.char.add(np.array(it["payment"], str), np.array(pc.is_null(it["rate"]), str)) for it in (real, made))
+            *(
+                np.char.add(np.array(it["payment"], str), np.array(pc.is_null(it["rate"]), str))
+                for it in (real, made)
+            )
         ),
     }
     keys = len(set(real["trip_id"].to_pylist()) & set(made["trip_id"].to_pylist()))
@@ -112,18 +130,41 @@ def measure_million(work: Path) -> dict:
     known = set(pc.unique(real["product"]).to_pylist())
     seen = set(pc.unique(made["product"]).to_pylist())
     split = Dependency("product", "category").unlike(made, real)
-    return facts | {"levels": len(known), "levels_drawn": len(seen), "unknown": len(seen - known), "unlike_category": float(split.mean())}
+    return facts | {
+        "levels": len(known),
+        "levels_drawn": len(seen),
+        "unknown": len(seen - known),
+        "unlike_category": float(split.mean()),
+    }
 
 
-def through_duckdb(table: pa.Table, work: Path, seconds: float, rows: int | None = None) -> tuple[pa.Table, dict]:
+def through_duckdb(
+    table: pa.Table, work: Path, seconds: float, rows: int | None = None
+) -> tuple[pa.Table, dict]:
     """A synthetic table of a table of a database, in another one; the types of both, and what the fit took."""
     source, target, model = work / "source.duckdb", work / "made.duckdb", work / "model"
     with duckdb.connect(str(source)) as connection:
         connection.register("rows", table)
         connection.execute("CREATE TABLE source AS SELECT * FROM rows")
-    fit = timed([COMMAND, "fit", str(source), str(model), "--table", "source", "--seconds", str(seconds), "--json"])
+    fit = timed(
+        [COMMAND, "fit", str(source), str(model), "--table", "source", "--seconds", str(seconds), "--json"]
+    )
     many = str(rows or table.num_rows)
-    run([COMMAND, "sample", str(model), str(target), "--table", "made", "--rows", many, "--seed", "1", "--json"])
+    run(
+        [
+            COMMAND,
+            "sample",
+            str(model),
+            str(target),
+            "--table",
+            "made",
+            "--rows",
+            many,
+            "--seed",
+            "1",
+            "--json",
+        ]
+    )
     with duckdb.connect(str(source)) as one, duckdb.connect(str(target)) as other:
         types = [c.execute(f"DESCRIBE {name}").fetchall() for c, name in ((one, "source"), (other, "made"))]
         made = other.sql("FROM made").to_arrow_table()
@@ -152,7 +193,9 @@ def hours(values: pa.ChunkedArray) -> np.ndarray:
 def distance(real: np.ndarray, made: np.ndarray) -> float:
     """Total variation of two columns."""
     levels = np.unique(np.concatenate([real, made]))
-    shares = [np.bincount(np.searchsorted(levels, it), minlength=len(levels)) / len(it) for it in (real, made)]
+    shares = [
+        np.bincount(np.searchsorted(levels, it), minlength=len(levels)) / len(it) for it in (real, made)
+    ]
     return float(np.abs(shares[0] - shares[1]).sum() / 2)
 
 
@@ -180,7 +223,9 @@ RHYTHMS: dict[str, Callable[[pa.Table], float]] = {
     "logged from 10 to 16 h": lambda t: float(np.isin(hours(t["logged"]), range(10, 16)).mean()),
     "price ends in .99": lambda t: float((cents(t["price"]) == 99).mean()),
     "price ends in .95": lambda t: float((cents(t["price"]) == 95).mean()),
-    "weight off the grid of 0.05": lambda t: float((np.abs(np.asarray(t["weight"]) * 20 % 1 - 0.5) < 0.49).mean()),
+    "weight off the grid of 0.05": lambda t: float(
+        (np.abs(np.asarray(t["weight"]) * 20 % 1 - 0.5) < 0.49).mean()
+    ),
     "budget off whole hundreds": lambda t: float((np.asarray(t["budget"]) % 100 != 0).mean()),
 }
 

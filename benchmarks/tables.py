@@ -54,7 +54,9 @@ def orders(rows: int, seed: int = 0) -> pa.Table:
     return pa.table(
         {
             "ordered": pa.array(rng.choice(every[weekday < 5], rows)),
-            "invoiced": pa.array(np.where(rng.random(rows) < 0.7, rng.choice(every[last], rows), rng.choice(every, rows))),
+            "invoiced": pa.array(
+                np.where(rng.random(rows) < 0.7, rng.choice(every[last], rows), rng.choice(every, rows))
+            ),
             "sold": pa.array(rng.choice(every[(weekday < 6) & ~christmas], rows)),
             "logged": pa.array(np.where(rng.random(rows) < 0.3, midnight, moment).astype("datetime64[us]")),
             "price": pa.array(np.round(price, 2)).cast(pa.decimal128(10, 2)),

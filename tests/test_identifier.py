@@ -2,7 +2,9 @@
 
 import datetime as dt
 import decimal
+import ipaddress
 import json
+import random
 import re
 import uuid
 
@@ -14,6 +16,7 @@ from hypothesis import strategies as st
 
 from tabdar_pipeline.codec.counting import spacing
 from tabdar_pipeline.codec.identifier import IdentifierCodec
+from tabdar_pipeline.codec.sieve import Sieve
 from tabdar_pipeline.codec.text import TextCodec
 from tabdar_pipeline.errors import UsageError
 from tabdar_pipeline.synthesizer import TabDAR
@@ -94,6 +97,115 @@ def test_texts_keep_their_patterns_but_not_their_words() -> None:
     )
     assert TextCodec.from_json(json.loads(json.dumps(codec.to_json()))) == codec
     assert not set(made.to_pylist()) & set(real[::2])
+
+
+@pytest.mark.parametrize(
+    "real",
+    [
+        [f"CUST-{i:06d}" for i in range(600)],
+        [f"CUST-{i:06d}" for i in random.Random(0).sample(range(10**6), 3000)],
+        [f"{i:04d}" for i in random.Random(0).sample(range(10**4), 900)],
+        [f"ID-{i}" for i in range(1, 600)],
+        [f"{random.Random(i).getrandbits(30):08X}" for i in range(600)],
+    ],
+    ids=["counted", "random", "dense", "number", "hex"],
+)
+def test_no_made_key_is_a_real_one(real: list[str]) -> None:
+    """Of whatever pattern, as long as the real ones, and all different; as JSON has them, too."""
+    fitted = IdentifierCodec.fit(pa.array(real))
+    made = IdentifierCodec.from_json(json.loads(json.dumps(fitted.to_json()))).generate(
+        0, 1000, 3, pa.string()
+    )
+    keys = made.to_pylist()
+
+    assert len(set(keys)) == 1000
+    assert not set(keys) & set(real)
+    assert {re.sub(r"[0-9A-F]+$", "", key) for key in keys} <= {
+        re.sub(r"[0-9A-F]+$", "", key) for key in real
+    }
+    assert max(map(len, keys)) <= max(map(len, real)) + 1
+
+
+def test_a_crowded_pattern_is_not_divided() -> None:
+    """Where all of it is taken there is nothing to keep clear of: keys go on with a suffix."""
+    real = [f"{i:02d}" for i in range(100)]
+    made = IdentifierCodec.fit(pa.array(real)).generate(0, 120, 0, pa.string()).to_pylist()
+
+    assert len(set(made)) == 120
+
+
+def test_bytes_are_as_long_as_the_real_ones() -> None:
+    """Up to the longest, from the shortest."""
+    real = pa.array([b"x" * (3 + i % 40) for i in range(200)])
+    sizes = [len(cell) for cell in IdentifierCodec.fit(real).generate(0, 500, 0, pa.binary()).to_pylist()]
+    fixed = pa.array([bytes([i] * 8) for i in range(50)], pa.binary(8))
+
+    assert (min(sizes), max(sizes)) == (3, 42)
+    assert IdentifierCodec.fit(fixed).generate(0, 9, 0, pa.binary(8)).type == pa.binary(8)
+
+
+TEXTS = {
+    "ip": (lambda r: ".".join(str(r.randrange(256)) for _ in range(4)), lambda t: ipaddress.ip_address(t)),
+    "phone": (lambda r: f"+49 {r.randrange(150, 180)} {r.randrange(10**6, 10**7)}", r"\+49 1[5-7]\d \d{7}"),
+    "mail": (
+        lambda r: (
+            f"{r.choice(['anna', 'bob', 'zoë'])}.{r.choice(['ray', 'lee'])}{r.randrange(9999)}@{r.choice(['a.org', 'b.de'])}"
+        ),
+        r"(anna|bob|zoë)\.(ray|lee)\d{1,4}@[ab]\.(org|de)",
+    ),
+    "json": (
+        lambda r: json.dumps({"name": str(r.randrange(10**9)), "ok": r.random() < 0.5, "none": None}),
+        lambda t: json.loads(t)["name"],
+    ),
+    "day": (
+        lambda r: str(dt.date(2020, 1, 1) + dt.timedelta(r.randrange(9000))),
+        r"20[0-4]\d-(0[1-9]|1[0-2])-([0-2]\d|3[01])",
+    ),
+    "hash": (lambda r: f"{r.getrandbits(128):032x}", r"[0-9a-f]{32}"),
+    "code": (lambda r: f"LOT{r.randrange(10**5):05d}", r"LOT\d{5}"),
+    "emoji": (lambda r: f"{r.choice('😀🎉')} {r.randrange(10**6)}", r"[😀🎉] \d{1,6}"),
+}
+
+
+@pytest.mark.parametrize("kind", TEXTS)
+def test_texts_are_of_the_form_of_the_real_ones_and_none_of_them(kind: str) -> None:
+    """What many rows share stays; numbers stay in the range of the real ones."""
+    make, form = TEXTS[kind]
+    rng = random.Random(1)
+    real = [make(rng) for _ in range(1500)]
+    made = TextCodec.fit(pa.array(real)).generate(0, 400, 0, pa.string()).to_pylist()
+
+    assert not set(made) & set(real)
+    assert len(set(made)) > 300
+    for text in made:
+        assert re.fullmatch(form, text) if isinstance(form, str) else form(text) is not None
+
+
+def test_a_word_that_few_rows_share_does_not_come_back() -> None:
+    """Four rows of a name do not make it common."""
+    real = [f"Dear {'Mephistopheles' if i < 4 else 'Sir'} {i}" for i in range(400)]
+    made = TextCodec.fit(pa.array(real)).generate(0, 2000, 0, pa.string()).to_pylist()
+
+    assert not any("Mephistopheles" in text for text in made)
+    assert 0.97 < sum("Sir" in text for text in made) / 2000 < 1
+
+
+@given(st.lists(st.text(max_size=6), min_size=1, max_size=30, unique=True))
+def test_the_sieve_lets_no_text_of_the_column_pass(texts: list[str]) -> None:
+    """And of others about every second one."""
+    sieve = Sieve.from_json(json.loads(json.dumps(Sieve.of(texts).to_json())))
+
+    assert not any(sieve.passes(text) for text in texts)
+
+
+@given(st.lists(st.none() | st.text(st.characters(codec="utf-8"), max_size=12), min_size=1, max_size=30))
+def test_any_texts_can_be_made_anew(texts: list[str | None]) -> None:
+    """Whatever their script and signs."""
+    column = pa.array([*texts, "x"])
+    codec = TextCodec.fit(column)
+
+    assert codec.generate(0, 20, 0, pa.string()).type == pa.string()
+    assert TextCodec.from_json(json.loads(json.dumps(codec.to_json()))) == codec
 
 
 @pytest.mark.parametrize(

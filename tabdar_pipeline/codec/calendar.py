@@ -109,7 +109,7 @@ class _Step(NamedTuple):
 
 def _step(sort: int, kinds: Days, seen: Floats, due: Floats, shared: int) -> _Step:
     """1 where days do not clearly differ: dates each by itself, of the others all or none."""
-    here, due = (np.bincount(kinds, it, _SIZES[sort]) for it in (seen, due))
+    here, due = (np.bincount(kinds, it, _SIZES[sort]).astype(np.float64) for it in (seen, due))
     possible = due > 1e-9
     off = np.where(possible, (here - due) / np.sqrt(np.where(possible, due, 1)), 0)
     clear = np.abs(off) > _CLEARLY if sort == OF_YEAR else np.full(len(here), _differ(off, possible))

@@ -75,7 +75,7 @@ class Rhythm:
         base = line.origin // line.step
         for period in _DIGITS:
             place = ticks + base % period
-            seen = np.bincount(place % period, rows, period)
+            seen = _sums(place % period, rows, period)
             many = _EACH * min(int((seen > 0).sum()), period // 4)
             if rows.sum() >= many and _rhythmic(place, rows, period):
                 told = _told(seen, np.ones(period), shared)
@@ -156,11 +156,11 @@ def _of_a_day(inside: Counts, rows: Counts, period: int, shared: int) -> Shape:
     parts = next((n for n in _PARTS if n < period and rows.sum() >= _EACH * n), 1)
     edges = np.rint(np.linspace(0, period, parts + 1)).astype(np.int64)
     ticks, at = np.unique(inside, return_inverse=True)
-    seen = np.bincount(at, rows)
+    seen = _sums(at, rows, len(ticks))
     points = _points(ticks, seen, edges, shared)
     every = np.unique(np.concatenate([edges, points, points + 1]))
     part = np.searchsorted(every, ticks, side="right") - 1
-    told = _told(np.bincount(part, seen, len(every) - 1), np.diff(every), shared)
+    told = _told(_sums(part, seen, len(every) - 1), np.diff(every), shared)
     if not len(points) and not _uneven(told, told.sum() * np.diff(every) / period):
         return Shape((0, period), (1.0,))
     return Shape(tuple(every.tolist()), tuple((told / told.sum()).tolist()))
@@ -169,9 +169,14 @@ def _of_a_day(inside: Counts, rows: Counts, period: int, shared: int) -> Shape:
 def _points(ticks: Counts, seen: Floats, edges: Counts, shared: int) -> Counts:
     """The ticks of a day that clearly more rows have than the others of their part."""
     part = np.searchsorted(edges, ticks, side="right") - 1
-    even = np.bincount(part, seen, len(edges) - 1) / np.diff(edges)
+    even = _sums(part, seen, len(edges) - 1) / np.diff(edges)
     heavy = (seen >= 4 * shared) & (seen >= _POINT * even[part]) & (np.diff(edges)[part] > 1)
     return ticks[heavy][np.argsort(-seen[heavy], kind="stable")[:_POINTS]]
+
+
+def _sums(place: Counts, rows: NDArray[Any], many: int) -> Floats:
+    """Rows (N,) by place, of so many places."""
+    return np.bincount(place, rows, many).astype(np.float64)
 
 
 def _rhythmic(place: Counts, rows: Counts, period: int) -> bool:
@@ -183,7 +188,7 @@ def _rhythmic(place: Counts, rows: Counts, period: int) -> bool:
     whole = (block > block[0]) & (block < block[-1])
     if block[-1] - block[0] < 4 or rows[whole].sum() < _EACH:
         return False
-    seen = np.bincount(place[whole] % period, rows[whole], period)
+    seen = _sums(place[whole] % period, rows[whole], period)
     ends = [rows[block == b].sum() for b in (block[0] + 1, block[0] + 2, block[-1] - 2, block[-1] - 1)]
     before, after = 2 * ends[0] - ends[1] - ends[3], 2 * ends[3] - ends[2] - ends[0]
     x = (np.arange(period) + 0.5) / period - 0.5
