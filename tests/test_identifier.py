@@ -145,7 +145,7 @@ def test_bytes_are_as_long_as_the_real_ones() -> None:
 
 
 TEXTS = {
-    "ip": (lambda r: ".".join(str(r.randrange(256)) for _ in range(4)), lambda t: ipaddress.ip_address(t)),
+    "ip": (lambda r: ".".join(str(r.randrange(256)) for _ in range(4)), ipaddress.ip_address),
     "phone": (lambda r: f"+49 {r.randrange(150, 180)} {r.randrange(10**6, 10**7)}", r"\+49 1[5-7]\d \d{7}"),
     "mail": (
         lambda r: (

@@ -45,10 +45,9 @@ class Line:
             return cls._fit_floats(_floats(column))
         whole = _integers(column)
         first, last = (int(whole.min()), int(whole.max())) if len(whole) else (0, 0)
-        origin = first if last - first < _EXACT else int(np.sort(whole)[len(whole) // 2])
-        step = int(np.gcd.reduce(_beyond(whole, origin))) if len(whole) else 1
-        digits = _scale(column.type)
-        return cls(grid=True, origin=origin, step=max(step, 1), digits=digits, first=first, last=last)
+        step = max(int(np.gcd.reduce(_beyond(whole, first))), 1) if len(whole) else 1
+        origin = first if (last - first) // step < _EXACT else int(np.sort(whole)[len(whole) // 2])
+        return cls(grid=True, origin=origin, step=step, digits=_scale(column.type), first=first, last=last)
 
     @classmethod
     def _fit_floats(cls, values: Floats) -> Self:

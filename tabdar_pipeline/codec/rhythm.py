@@ -45,12 +45,13 @@ class Rhythm:
     shape: Shape
     calendar: Calendar | None = None
     first: int = 0  # the day of tick 0
+    start: int = 0  # the first period of the calendar; tick 0 lies in period 0
     days: int = 0  # T, where there is a calendar
 
     @classmethod
     def fit(cls, line: Line, kind: pa.DataType, ticks: Floats, rows: Counts, shared: int) -> Self | None:
         """Of distinct ticks in order (N,) and their rows (N,); none where they lie evenly."""
-        if not line.grid or len(ticks) < 2 or ticks[0] < 0 or pa.types.is_time(kind):
+        if not line.grid or len(ticks) < 2 or pa.types.is_time(kind):
             return None
         whole = ticks.astype(np.int64)
         temporal = pa.types.is_date(kind) or pa.types.is_timestamp(kind)
@@ -68,7 +69,7 @@ class Rhythm:
         shape = _of_a_day((ticks + shift) % period, rows, period, shared)
         if calendar is None and len(shape.shares) == 1:
             return None
-        return cls(period, shift, shape, calendar, first, int(days[-1]) + 1)
+        return cls(period, shift, shape, calendar, first, int(days[0]), int(days[-1] - days[0]) + 1)
 
     @classmethod
     def _of_digits(cls, line: Line, _: pa.DataType, ticks: Counts, rows: Counts, shared: int) -> Self | None:
@@ -90,8 +91,9 @@ class Rhythm:
         part = np.interp(inside, self.shape.edges, at.parts)
         if at.days is None:
             return np.asarray(period + part)
-        day = np.clip(period, 0, self.days - 1).astype(np.int64)
-        part = np.where(period < 0, 0, np.where(period >= self.days, 1, part))
+        number = period - self.start
+        day = np.clip(number, 0, self.days - 1).astype(np.int64)
+        part = np.where(number < 0, 0, np.where(number >= self.days, 1, part))
         return np.asarray(at.days[day] + (at.days[day + 1] - at.days[day]) * part)
 
     def ticks(self, places: Floats) -> Floats:
@@ -101,7 +103,8 @@ class Rhythm:
             period = np.floor(places)
             rest = places - period
         else:
-            period, rest = _part(at.days, places)
+            number, rest = _part(at.days, places)
+            period = number + self.start
         part, rest = _part(at.parts, rest)
         edges = np.array(self.shape.edges)
         inside = np.floor(edges[part] + rest * (edges[part + 1] - edges[part]))
@@ -116,6 +119,7 @@ class Rhythm:
             "shares": list(self.shape.shares),
             "calendar": self.calendar and self.calendar.to_json(),
             "first": self.first,
+            "start": self.start,
             "days": self.days,
         }
 
@@ -140,7 +144,7 @@ def _stretches(rhythm: Rhythm) -> _Stretches:
     parts = np.r_[0.0, np.cumsum(rhythm.shape.shares)]
     if rhythm.calendar is None:
         return _Stretches(parts / parts[-1], None)
-    weights = rhythm.calendar.of(rhythm.first + np.arange(rhythm.days))
+    weights = rhythm.calendar.of(rhythm.first + rhythm.start + np.arange(rhythm.days))
     return _Stretches(parts / parts[-1], np.r_[0.0, np.cumsum(weights)])
 
 
