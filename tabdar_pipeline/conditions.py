@@ -101,7 +101,7 @@ def _tied(
 ) -> tuple[Tie, ...]:
     """What still goes together under conditions; refused where a value that is asked for goes with nothing."""
     kept = {g.column: g.codes for g in given} | {c: limit.codes for c, limit in limits.items()}
-    for tie in codec.rules.ties:
+    for tie in (it for it in codec.rules.ties if len(it.codes)):
         asked = [{g.column: g.codes[i : i + 1]} for g in given for i in range(len(g.codes))]
         if any(not len(tie.within(kept | one).codes) for one in [{}, *asked]):
             names = ", ".join(repr(schema.modelled[c].name) for c in tie.columns if c in kept)

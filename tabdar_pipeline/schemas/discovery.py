@@ -58,7 +58,7 @@ def discover(table: pa.Table, schema: TableSchema) -> tuple[Proposal, ...]:
         *_nulls(table, modelled),
     ]
     candidates += fixed_combinations(head, modelled, candidates)
-    candidates += null_patterns(table, modelled, candidates)
+    candidates += null_patterns(head, table, modelled, candidates)
     found = [supported(candidate, table) for candidate in candidates]
     return tuple(p for p in found if p.kept == p.rows >= ROWS)
 
