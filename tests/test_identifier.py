@@ -96,7 +96,7 @@ def test_texts_keep_their_patterns_but_not_their_words() -> None:
         re.fullmatch(r"[a-z]{4} \d{4} [a-z]{4}|[a-z]{3} \d\d", text) for text in made.drop_null().to_pylist()
     )
     assert TextCodec.from_json(json.loads(json.dumps(codec.to_json()))) == codec
-    assert not set(made.to_pylist()) & set(real[::2])
+    assert not set(made.drop_null().to_pylist()) & set(real)
 
 
 @pytest.mark.parametrize(
@@ -183,7 +183,7 @@ def test_texts_are_of_the_form_of_the_real_ones_and_none_of_them(kind: str) -> N
 
 def test_a_word_that_few_rows_share_does_not_come_back() -> None:
     """Four rows of a name do not make it common."""
-    real = [f"Dear {'Mephistopheles' if i < 4 else 'Sir'} {i}" for i in range(400)]
+    real = [f"Dear {'Mephistopheles' if i < 4 else 'Sir'} {i * 7919 % 100_003}" for i in range(400)]
     made = TextCodec.fit(pa.array(real)).generate(0, 2000, 0, pa.string()).to_pylist()
 
     assert not any("Mephistopheles" in text for text in made)

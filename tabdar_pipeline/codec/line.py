@@ -21,6 +21,7 @@ Floats = NDArray[np.float64]
 _EXACT = 2**53  # what a float counts to in ones; a column that spans more is counted from its middle
 _WORD = 2**63  # what a signed word of 64 bits cannot hold
 _HUGE, _TINY = (2.0**900, 200), (2.0**-900, -600)  # where to scale, and by which power of two
+_ROUNDING = 1e-6  # of a tick, by which a float may miss its own
 _DIGITS = 7  # of a float's fraction that may form a grid
 
 
@@ -71,8 +72,9 @@ class Line:
         if not self.grid:
             return np.ldexp(_floats(column), -self.power)
         if pa.types.is_floating(column.type):
-            whole = _floats(column) * 10.0**self.digits
-            return (whole - self.origin) / self.step
+            ticks = (_floats(column) * 10.0**self.digits - self.origin) / self.step
+            with np.errstate(invalid="ignore"):  # infinities have no nearest tick
+                return np.where(np.abs(ticks - np.rint(ticks)) < _ROUNDING, np.rint(ticks), ticks)
         return (_beyond(_integers(column), self.origin) / self.step).astype(np.float64)
 
     def tick(self, text: str, kind: pa.DataType) -> float:

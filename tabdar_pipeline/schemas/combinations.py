@@ -4,7 +4,7 @@ N rows, C columns. A combination that is rare is not one that cannot be: what is
 the table, and most rows must break it once their columns are shuffled.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations, product
 
 import numpy as np
@@ -38,9 +38,10 @@ def fixed_combinations(
         for pair in combinations(few, 2)
         if frozenset(pair) in known or _fixed([levels[name] for name in pair])
     ]
-    for group in _groups(few, pairs):
+    for pair_group in _groups(few, pairs):
+        group = _grown(pair_group, levels, few)
         cells = [levels[name] for name in group]
-        if not _determined(cells) and (len(group) == 2 or _fixed(cells)):
+        if not _determined(cells) and _fixed(cells):
             yield Combination(group)
 
 
@@ -61,6 +62,15 @@ def null_patterns(
 
 def _empty(table: pa.Table, name: str) -> Codes:
     return np.asarray(pc.is_null(table[name]).to_numpy(), np.int64)
+
+
+def _grown(group: tuple[str, ...], levels: Mapping[str, Codes], names: Sequence[str]) -> tuple[str, ...]:
+    """The columns, and those that come in few combinations with all of them, though not with any one."""
+    found = list(group)
+    for name in names:
+        if name not in found and _fixed([_joined([levels[it] for it in found]), levels[name]]):
+            found.append(name)
+    return tuple(name for name in names if name in found)
 
 
 def _fixed(cells: Sequence[Codes]) -> bool:
