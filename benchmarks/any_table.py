@@ -126,7 +126,7 @@ def measure_orders(work: Path) -> dict:
 def measure_million(work: Path) -> dict:
     """Peak memory of a fit to a million rows with 50,000 levels."""
     real = many_levels(1_000_000, 50_000)
-    made, facts = through_duckdb(real, work, seconds=240, rows=100_000)
+    made, facts = through_duckdb(real, work, seconds=120, rows=100_000)
     known = set(pc.unique(real["product"]).to_pylist())
     seen = set(pc.unique(made["product"]).to_pylist())
     split = Dependency("product", "category").unlike(made, real)

@@ -25,10 +25,10 @@ class Sieve:
     @classmethod
     def of(cls, texts: Iterable[str]) -> Self:
         """The sieve of a column."""
-        found = [_hash(text) for text in texts]
-        size = 8 * max(math.ceil(len(set(found)) * _BITS / 8), 1)
+        found = np.unique(np.fromiter((_hash(text) for text in texts), np.uint64))
+        size = 8 * max(math.ceil(len(found) * _BITS / 8), 1)
         flags = np.zeros(size, bool)
-        flags[np.array(found, np.uint64) % np.uint64(size)] = True
+        flags[found % np.uint64(size)] = True
         return cls(np.packbits(flags).tobytes())
 
     def passes(self, text: str) -> bool:
