@@ -26,7 +26,7 @@ from tabdar_pipeline.model.engine import TorchEngine
 from tabdar_pipeline.sampling.complete import pick
 from tabdar_pipeline.sampling.draws import BLOCK_ROWS, Draws
 from tabdar_pipeline.sampling.engine import Cells
-from tabdar_pipeline.sampling.pairs import barred, determined_last
+from tabdar_pipeline.sampling.ties import barred, determined_last
 
 RECORDS, PLOT = RESULTS / "orders.json", IMAGES / "orders.png"
 FIGURES = {"shape_error": "shape", "trend_error": "trend", "c2st_boosted": "C2ST", "utility": "utility"}
@@ -111,7 +111,7 @@ def drawn(model: TabDAR, rows: int, way: Way, order: Callable[[Draws], Sequence[
     batches = []
     for block in range(-(-rows // BLOCK_ROWS)):
         draws = Draws.of(1, block, len(model.codec.columns))
-        columns = determined_last(order(draws), model.codec.rules.pairs)
+        columns = determined_last(order(draws), model.codec.rules.ties)
         cells = completed(engine, model, columns, way.at_once, draws)
         coded = Block(cells.codes, cells.values, block * BLOCK_ROWS, 1)
         batches.append(model.codec.decode(coded, model.schema))
@@ -127,7 +127,7 @@ def completed(engine: TorchEngine, model: TabDAR, order: Sequence[int], at_once:
             group = np.array(order[first : first + at_once])
             for column in group.tolist():
                 free = engine.ask(memory, column)
-                logits = barred(free.logits, column, cells, known, model.codec.rules.pairs)
+                logits = barred(free.logits, column, cells, known, model.codec.rules.ties)
                 cells.codes[:, column] = pick(logits, draws.uniform[:, column])
                 flat = cells.codes[:, column] + engine.offsets[column]
                 dense = engine.continuous[flat]

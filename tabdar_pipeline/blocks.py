@@ -19,8 +19,8 @@ from tabdar_pipeline.conditions import Conditions
 from tabdar_pipeline.sampling.complete import complete
 from tabdar_pipeline.sampling.draws import BLOCK_ROWS, Draws
 from tabdar_pipeline.sampling.engine import Cells, Engine
-from tabdar_pipeline.sampling.pairs import determined_last
 from tabdar_pipeline.sampling.resampled import SPARE, resampled
+from tabdar_pipeline.sampling.ties import determined_last
 from tabdar_pipeline.schemas.table import TableSchema
 
 TRIES = 10  # times that rows which break a constraint are drawn again
@@ -93,17 +93,17 @@ class Table:
     def _cells(self, block: int, chosen: Chosen, rows: int, *, stream: int) -> Cells:
         """Given cells first, then the limited columns, then all others."""
         columns, limits = len(self.engine.offsets) - 1, self.conditions.limits
-        pairs = self.codec.rules.pairs
+        ties = self.conditions.ties or self.codec.rules.ties
         cells, visible = Cells.empty(rows, columns), np.zeros((rows, columns), bool)
         for given, values in zip(self.conditions.given, chosen, strict=True):
             cells.codes[:, given.column] = given.codes[values]
             cells.values[:, given.column] = given.residuals[values]
             visible[:, given.column] = True
         draws = Draws.of(self.seed, block, columns, rows, stream)
-        draws = replace(draws, order=determined_last(draws.order, pairs))
+        draws = replace(draws, order=determined_last(draws.order, ties))
         if len(limits) > 1:
             spare = Draws.of(self.seed, block, columns, SPARE * rows, stream + 1)
-            cells = resampled(self.engine, cells, visible, limits, spare, pairs)
+            cells = resampled(self.engine, cells, visible, limits, spare, ties)
             visible[:, list(limits)] = True
         beginning = draws.beginning(limits)
-        return complete(self.engine, cells, visible, ~visible, beginning, limits, pairs).cells
+        return complete(self.engine, cells, visible, ~visible, beginning, limits, ties).cells

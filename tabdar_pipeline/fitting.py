@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from tabdar_pipeline import runtime
 from tabdar_pipeline.codec.encoded import EncodedTable
@@ -137,7 +138,7 @@ def fit_network(
         "reveal": design.reveal,
     }
     config = TrainConfig(**chosen | dict(design.training))
-    learner = _learner(codec, settings, hardware, config, {**_SIZES[preset], **design.sizes}, warm)
+    learner = _learner(encoded, codec, settings, hardware, config, {**_SIZES[preset], **design.sizes}, warm)
     rows, validation = _rows(encoded, settings.seed, hardware.device)
     records = training.train(
         learner,
@@ -221,6 +222,7 @@ def _preset(settings: FitSettings, hardware: _Hardware) -> str:
 
 
 def _learner(
+    encoded: EncodedTable,
     codec: TableCodec,
     settings: FitSettings,
     hardware: _Hardware,
@@ -238,9 +240,20 @@ def _learner(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
         network = Network(column_specs(codec), ModelConfig(**sizes) if warm is None else warm.network.config)
-    if warm is not None:
+    if warm is None:
+        network.heads.begin_with(torch.from_numpy(_occurring(encoded, codec)))
+    else:
         network.load_state_dict(warm.network.state_dict())
     return learner(network.to(hardware.device), config, settings.seed, Workers.join(hardware.device))
+
+
+def _occurring(encoded: EncodedTable, codec: TableCodec) -> NDArray[np.float32]:
+    """(K,) how often each code of all columns occurs, over how often it would if all of its column were alike."""
+    counts = [
+        np.bincount(encoded.codes[known, c], minlength=column.levels) + 0.5
+        for c, (column, known) in enumerate(zip(codec.columns, encoded.known.T, strict=True))
+    ]
+    return np.concatenate([it / it.mean() for it in counts]).astype(np.float32)
 
 
 def _batch(rows: int, device: str) -> int:

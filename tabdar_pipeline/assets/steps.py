@@ -154,7 +154,7 @@ def judge_candidate(plan: Plan, progress: Callable[[str, float], None]) -> Judge
     limits = plan.policy.limits(figures)
     model = TabDAR.load(plan.home / MODEL)
     enforced = replace(contract, constraints=model.codec.rules.constraints)
-    suite = run_suite(candidate, enforced, limits, figures.values)
+    suite = run_suite(candidate, enforced, limits, figures.values, rows)
     decision = decide(figures, limits, suite)
     page = report.html(
         figures,

@@ -19,6 +19,7 @@ from tabdar_pipeline.codec.number import Cells, NumberCodec, NumberSettings
 from tabdar_pipeline.codec.protection import Protection, guarded, protection
 from tabdar_pipeline.codec.reference import ReferenceCodec
 from tabdar_pipeline.codec.rules import Rules
+from tabdar_pipeline.codec.text import TextCodec
 from tabdar_pipeline.errors import SourceError, UsageError
 from tabdar_pipeline.schemas.columns import Column, Kind
 from tabdar_pipeline.schemas.constraints import Constraint
@@ -28,7 +29,7 @@ from tabdar_pipeline.schemas.types import arrow_type
 PIECE = 2**20  # rows that are encoded at once
 
 ColumnCodec = NumberCodec | CategoryCodec
-Made = IdentifierCodec | ReferenceCodec | ConstantCodec  # of a column that is not modelled
+Made = IdentifierCodec | TextCodec | ReferenceCodec | ConstantCodec  # of a column that is not modelled
 
 # generated: a NULL is drawn like any value, and tells of the others. unknown: it is neither learned
 # nor evidence, as if the cell were not there.
@@ -85,7 +86,8 @@ class TableCodec:
             protected[column.name] = protection(codec, values.drop_null(), own.shared)
         made = {c.name: _made(c, combined(table, c)) for c in schema.columns if not c.modelled}
         fitted = cls(tuple(codecs), made, protected, rules)
-        learned = rules.learn_pairs(schema, codecs, lambda c: fitted.codes(table, schema, c))
+        shared = [protected[column.name].rows for column in schema.modelled]
+        learned = rules.learn_ties(schema, codecs, lambda c: fitted.codes(table, schema, c), shared)
         return replace(fitted, rules=learned)
 
     def encode(
@@ -207,7 +209,11 @@ def _modelled_from_json(record: Mapping[str, Any]) -> ColumnCodec:
 
 
 def _made_from_json(record: Mapping[str, Any]) -> Made:
-    of: dict[str, type[Made]] = {"identifier": IdentifierCodec, "reference": ReferenceCodec}
+    of: dict[str, type[Made]] = {
+        "identifier": IdentifierCodec,
+        "text": TextCodec,
+        "reference": ReferenceCodec,
+    }
     return of.get(record["codec"], ConstantCodec).from_json(record)
 
 
@@ -216,7 +222,14 @@ def _made(column: Column, values: pa.Array) -> Made:
         return ConstantCodec.fit(values)
     if column.kind is Kind.FOREIGN_KEY:
         return ReferenceCodec.fit(values)
-    return IdentifierCodec.fit(values, unique=column.kind is Kind.KEY)
+    if column.kind is Kind.TEXT and _texts(values.type):
+        return TextCodec.fit(values)
+    return IdentifierCodec.fit(values)
+
+
+def _texts(kind: pa.DataType) -> bool:
+    plain = kind.value_type if pa.types.is_dictionary(kind) else kind
+    return pa.types.is_string(plain) or pa.types.is_large_string(plain) or pa.types.is_string_view(plain)
 
 
 def _continuous(codec: ColumnCodec) -> NDArray[np.bool_]:

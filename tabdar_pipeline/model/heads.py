@@ -25,6 +25,10 @@ class CategoricalHeads(nn.Module):
         self.offsets = table.offsets
         self.buckets = nn.ModuleList(Bucket(columns, table.offsets) for columns in buckets(table))
 
+    def begin_with(self, odds: Tensor) -> None:
+        """Start from how often codes (K,) occur: of many levels, that alone takes long to learn."""
+        self.bias.data.copy_(torch.log(odds))
+
     def logits(self, z: Tensor, flat: Tensor) -> Tensor:
         """Conditions (B, E) and the flat codes (K,) of their column -> (B, K)."""
         return F.linear(z, self.weight(flat), self.bias[flat])

@@ -10,26 +10,24 @@ from itertools import combinations
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from numpy.typing import NDArray
 
+from tabdar_pipeline.schemas.arithmetic import ROWS, arithmetic
 from tabdar_pipeline.schemas.columns import Column, Kind
+from tabdar_pipeline.schemas.combinations import fixed_combinations, null_patterns
 from tabdar_pipeline.schemas.constraints import (
+    Combination,
     Constraint,
     Dependency,
     Inequality,
     NullWhen,
-    Sum,
     codes,
     plain,
 )
 from tabdar_pipeline.schemas.table import TableSchema
-from tabdar_pipeline.schemas.types import as_floats
 
-ROWS = 100  # fewer show no rule
 SAMPLE = 5000  # rows on which candidates are pruned
 LEVELS = 1000  # of a column that determines another
 EACH = 8  # rows that share a level, on average, or a dependency is no news
-ADDENDS = 40  # columns among which sums are sought
 CHANCE = 0.98  # an inequality that shuffled rows keep as often is none
 
 
@@ -55,10 +53,12 @@ def discover(table: pa.Table, schema: TableSchema) -> tuple[Proposal, ...]:
     modelled = [c for c in schema.modelled if c.name in table.column_names]
     candidates = [
         *_inequalities(head, modelled),
-        *_sums(head, modelled),
+        *arithmetic(head, modelled),
         *_dependencies(head, modelled),
         *_nulls(table, modelled),
     ]
+    candidates += fixed_combinations(head, modelled, candidates)
+    candidates += null_patterns(head, table, modelled, candidates)
     found = [supported(candidate, table) for candidate in candidates]
     return tuple(p for p in found if p.kept == p.rows >= ROWS)
 
@@ -66,7 +66,7 @@ def discover(table: pa.Table, schema: TableSchema) -> tuple[Proposal, ...]:
 def supported(constraint: Constraint, table: pa.Table) -> Proposal:
     """A constraint with its support: a row to which it applies has all cells that it needs."""
     applies = np.ones(table.num_rows, bool)
-    if not isinstance(constraint, NullWhen):
+    if not isinstance(constraint, NullWhen | Combination):
         for name in constraint.columns:
             applies &= np.asarray(pc.is_valid(table[name]).to_numpy())
     rows = int(applies.sum())
@@ -94,40 +94,6 @@ def _inequalities(head: pa.Table, columns: Sequence[Column]) -> Iterator[Constra
             if 1 - rule.broken(mixed).mean() < CHANCE:
                 strict = Inequality(low.name, high.name, strict=True)
                 yield rule if strict.broken(known).any() else strict
-
-
-def _sums(head: pa.Table, columns: Sequence[Column]) -> Iterator[Constraint]:
-    """A number that is the sum of others: least squares finds them, where their weights are one."""
-    numbers = [c for c in columns if c.kind is Kind.NUMBER][:ADDENDS]
-    head = head.slice(0, 1000)
-    values = {c.name: np.asarray(as_floats(head[c.name]).to_numpy(), np.float64) for c in numbers}
-    for total, sums in values.items():
-        others = [name for name in values if name != total]
-        if len(others) < 2:
-            continue
-        parts = _addends(sums, np.stack([values[name] for name in others], axis=1))
-        rule = Sum(total, tuple(others[i] for i in parts), _decimals(sums))
-        if len(parts) >= 2 and not rule.broken(head).any():
-            yield rule
-
-
-def _addends(total: NDArray[np.float64], others: NDArray[np.float64]) -> list[int]:
-    """The columns (N, C) that add up to the total (N,), or none."""
-    known = np.isfinite(total) & np.isfinite(others).all(axis=1)
-    if known.sum() < max(ROWS, 2 * others.shape[1]) or np.ptp(total[known]) == 0:
-        return []
-    chosen = np.flatnonzero(np.ptp(others[known], axis=0) > 0)
-    design = np.column_stack([others[known][:, chosen], np.ones(known.sum())])
-    weights, *_ = np.linalg.lstsq(design, total[known], rcond=None)
-    spread = np.abs(weights[:-1]) * others[known][:, chosen].std(axis=0) / total[known].std()
-    parts = chosen[spread > 1e-3]
-    one = np.abs(weights[:-1][spread > 1e-3] - 1) < 0.02
-    return [int(p) for p in parts] if len(parts) and one.all() else []
-
-
-def _decimals(values: NDArray[np.float64]) -> int:
-    known = values[np.isfinite(values)]
-    return next((d for d in range(9) if np.allclose(np.round(known, d), known, rtol=0, atol=1e-9)), 9)
 
 
 def _dependencies(head: pa.Table, columns: Sequence[Column]) -> Iterator[Constraint]:
