@@ -85,14 +85,18 @@ class Fitted:
 
 
 def fit_codec(
-    rows: pa.Table, schema: TableSchema, constraints: Sequence[Constraint] | None, settings: FitSettings
+    rows: pa.Table,
+    schema: TableSchema,
+    constraints: Sequence[Constraint] | None,
+    settings: FitSettings,
+    alone: Sequence[str] = (),
 ) -> TableCodec:
     """The codec of these rows; constraints are discovered where none are given."""
     if constraints is None:
         constraints = [proposal.constraint for proposal in discover(rows, schema)]
     thresholds = np.random.default_rng([settings.seed, _THRESHOLDS])
     return TableCodec.fit(
-        rows, schema, NumberSettings(), settings.missing, constraints=constraints, rng=thresholds
+        rows, schema, NumberSettings(), settings.missing, constraints=constraints, rng=thresholds, alone=alone
     )
 
 

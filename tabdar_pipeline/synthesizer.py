@@ -66,6 +66,7 @@ class TabDAR:
         resume: Path | None = None,
         warm: Self | None = None,
         started: float | None = None,
+        alone: Sequence[str] = (),
         **overrides: Any,
     ) -> Self:
         """Learn a table. `overrides` are fields of FitSettings: seconds, epochs, seed, device, ...
@@ -74,7 +75,7 @@ class TabDAR:
         keeps the state of training once a minute; a later fit of the same table with the same settings
         goes on from it. `warm`: a model of an earlier state of the table, whose codec and weights this
         one begins with. `started`: when the budget began to run, by `time.perf_counter`; now, where it
-        is not given.
+        is not given. `alone`: columns that rows will be asked for by, whatever constraints tie them.
         """
         started = time.perf_counter() if started is None else started
         settings = replace(settings or FitSettings(), **overrides)
@@ -84,7 +85,7 @@ class TabDAR:
         schema = schema or infer_schema(rows, name)
         schema.refuse_few(rows.num_rows)
         if warm is None:
-            codec = fit_codec(rows, schema, constraints, settings)
+            codec = fit_codec(rows, schema, constraints, settings, alone)
         else:
             warm.refuse_other(schema)
             codec = warm.codec.renewed(rows, schema)

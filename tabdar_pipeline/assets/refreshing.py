@@ -1,6 +1,6 @@
 """Which way a refresh goes, and its model: as plain functions."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tabdar_pipeline import checkpoint
-from tabdar_pipeline.assets import served, shelf, steps
+from tabdar_pipeline.assets import partitioned, served, shelf, steps
 from tabdar_pipeline.assets.plan import Plan
 from tabdar_pipeline.assets.served import Served
 from tabdar_pipeline.codec.coverage import unspoken
@@ -36,6 +36,7 @@ class Decided:
     refresh: Refresh
     data_version: str
     differences: tuple[Difference, ...] = ()
+    due: tuple[str, ...] = ()  # partitions to be drawn anew
 
     @property
     def stopped(self) -> tuple[Difference, ...]:
@@ -43,21 +44,31 @@ class Decided:
         return tuple(it for it in self.differences if not it.compatible)
 
 
-def decide_refresh(plan: Plan, warehouse: Warehouse, asked: Way = Way.SKIP) -> Decided:
-    """What the last snapshot demands since the last release, at least the way that a person asked for."""
+def decide_refresh(
+    plan: Plan, warehouse: Warehouse, asked: Way = Way.SKIP, partitions: Sequence[str] = ()
+) -> Decided:
+    """What the last snapshot demands since the last release, at least the way that a person asked for.
+
+    Where one model serves all `partitions`, what they demand counts too.
+    """
+    if plan.own_model:
+        steps.take_part(plan, warehouse)
     taken, rows, contract = steps.last_snapshot(plan)
-    last, now = Served.read(plan.home), _now(warehouse, plan.target)
+    last, now = Served.read(plan.home), _now(warehouse, plan)
     demands = [*_asked(asked), *_released(plan, last, now), *_settings(plan, last, contract), *_refused(plan)]
     demands += _referred(released(warehouse, plan.table, contract.schema.references), now)
     compared = _Compared((), (), None)
     if last is not None and last.data_version != taken.data_version and not _from_nothing(demands):
         compared = _compare(plan, last, rows, contract)
     demands += compared.demands
+    if last is not None and not _from_nothing(demands):
+        demands += _unreleased(plan, warehouse, rows, contract, partitions)
     otherwise = f"{plan.table} has nothing new since {last.release}" if last is not None else ""
     refresh = settle(plan.refresh, demands, compared.drift, otherwise)
     if refresh.way is not Way.SKIP and last is not None and now is not None:
         refresh = settle(plan.refresh, [*demands, *_mistrusted(last, now)], compared.drift, otherwise)
-    decided = Decided(refresh, taken.data_version, compared.differences)
+    due = partitioned.due(plan, warehouse, partitions) if partitions and refresh.way is not Way.SKIP else []
+    decided = Decided(refresh, taken.data_version, compared.differences, tuple(due))
     if not decided.stopped:
         shelf.put(plan.home, RECORD, decided)
     return decided
@@ -88,7 +99,7 @@ def learn(plan: Plan, progress: "Callable[[EpochRecord], None]") -> "TabDAR | No
         return steps.fit_model(_short(plan), progress, earlier)
     _, rows, contract = steps.last_snapshot(plan)
     renewed = earlier.codec.renewed(split(rows, plan.holdout).train, contract.schema)
-    earlier.codec = renewed.referring(rows, contract.schema)
+    earlier.codec = partitioned.keyed(plan, renewed.referring(rows, contract.schema), contract.schema)
     earlier.save(plan.home / steps.MODEL)
     return earlier
 
@@ -110,9 +121,28 @@ def _asked(way: Way) -> Iterator[Demand]:
         yield Demand(way, f"a person asked for it: {way}")
 
 
-def _now(warehouse: Warehouse, target: str) -> Release | None:
-    """The release that is served."""
-    return next((it for it in releases(warehouse, target) if it.served), None)
+def _now(warehouse: Warehouse, plan: Plan) -> Release | None:
+    """The release that is served; of several partitions that share a model, the newest."""
+    of_it = [
+        it for it in releases(warehouse, plan.target) if plan.part is None or it.partition == plan.part.key
+    ]
+    return next((it for it in of_it if it.served), None)
+
+
+def _unreleased(
+    plan: Plan, warehouse: Warehouse, rows: pa.Table, contract: Contract, partitions: Sequence[str]
+) -> Iterator[Demand]:
+    """Partitions that are to be released for the first time: does the model know them?"""
+    if not partitions:
+        return
+    codec = checkpoint.describe(plan.home / served.FOLDER / served.MODEL).codec
+    ever = {it.partition for it in releases(warehouse, plan.target)}
+    for key in partitioned.releasable(plan, rows, [it for it in partitions if it not in ever]):
+        yield Demand(Way.SAMPLE, f"partition {key!r} was not released yet")
+        part = plan.of(key).part
+        assert part is not None
+        for fact in unspoken(codec, part.of(rows), contract.schema):
+            yield Demand(Way.FIT, f"partition {key!r} is new to the model: {fact}")
 
 
 def _released(plan: Plan, last: Served | None, now: Release | None) -> Iterator[Demand]:
@@ -192,10 +222,12 @@ def _schema(plan: Plan, before: Contract, now: Contract, rows: pa.Table) -> Iter
 
 def _refused(plan: Plan) -> Iterator[Demand]:
     """One way further than the last one, where the gate refused what that one gave."""
-    if not (plan.home / "judged.json").is_file() or not (plan.home / f"{RECORD}.json").is_file():
+    if not (plan.home / f"{RECORD}.json").is_file():
         return
-    judged, record = shelf.get(plan.home, "judged"), shelf.get(plan.home, RECORD)
-    if judged["data_version"] == record["data_version"] and not judged["decision"]["passed"]:
-        way = Way(record["refresh"]["way"])
-        further = list(Way)[min(way.rank + 1, Way.FIT.rank)]
-        yield Demand(further, f"the gate refused the last candidate, by the way of {way}")
+    record = shelf.get(plan.home, RECORD)
+    for desk in plan.desks():
+        if partitioned.refused(desk, record["data_version"]):
+            way = Way(record["refresh"]["way"])
+            further = list(Way)[min(way.rank + 1, Way.FIT.rank)]
+            what = "the last candidate" if desk == plan.root else f"the last candidate of {desk.name}"
+            yield Demand(further, f"the gate refused {what}, by the way of {way}")
