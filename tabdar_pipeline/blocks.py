@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from tabdar_pipeline.codec.table import Block, TableCodec
 from tabdar_pipeline.conditions import Conditions
 from tabdar_pipeline.sampling.complete import complete
-from tabdar_pipeline.sampling.draws import BLOCK_ROWS, Draws, Place
+from tabdar_pipeline.sampling.draws import BLOCK_ROWS, START, Draws, Place
 from tabdar_pipeline.sampling.engine import Cells, Engine
 from tabdar_pipeline.sampling.pairs import determined_last
 from tabdar_pipeline.sampling.resampled import SPARE, resampled
@@ -39,7 +39,7 @@ class Table:
     rows: int
     seed: int
     conditions: Conditions
-    place: Place = Place()
+    place: Place = START
 
     def batches(self, blocks: Sequence[int] | None = None) -> Iterator[pa.RecordBatch]:
         """All blocks, or these; `engine.workers` are drawn side by side, and come in order."""

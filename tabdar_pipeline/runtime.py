@@ -17,7 +17,7 @@ from tabdar_pipeline.codec.table import TableCodec, modelled_values
 from tabdar_pipeline.conditions import Conditions
 from tabdar_pipeline.errors import ModelDirectoryError
 from tabdar_pipeline.imputation import Progress, Request, complete_rows, conformed, impute
-from tabdar_pipeline.sampling.draws import BLOCK_ROWS, Place
+from tabdar_pipeline.sampling.draws import BLOCK_ROWS, START, Place
 from tabdar_pipeline.sampling.engine import (
     Cells,
     Codes,
@@ -35,7 +35,7 @@ from tabdar_pipeline.sampling.stopwatch import Stopwatch
 from tabdar_pipeline.schemas.table import TableSchema
 from tabdar_pipeline.schemas.types import arrow_type
 
-FREE, START = Conditions(), Place()
+FREE = Conditions()
 BACKBONE, QUERY, DENOISER = GRAPHS = "backbone.onnx", "query.onnx", "denoiser.onnx"
 
 

@@ -84,7 +84,11 @@ def test_one_view_serves_the_newest_release_of_each_partition(warehouse: Warehou
     assert describe(warehouse, TARGET).sql_types == TYPES
     assert "serves releases 3 (north), 2 (south)" in comment(warehouse, "people")
     assert find(warehouse, TARGET, partition="south").label == "synthetic.people r0002 (south)"
-    assert find(warehouse, TARGET, 3).manifest["partition"] == {"key": "north", "by": "region"}
+    assert find(warehouse, TARGET, 3).manifest["partition"] == {
+        "key": "north",
+        "by": "region",
+        "keys": ["id"],
+    }
 
 
 def test_rollback_changes_one_partition(warehouse: Warehouse) -> None:
@@ -93,6 +97,20 @@ def test_rollback_changes_one_partition(warehouse: Warehouse) -> None:
 
     assert served(warehouse) == [(2, "south"), (1, "north")]
     assert keys(warehouse) == [0, 1, 2, 10, 11, 12]
+
+
+def test_nobody_goes_back_to_keys_that_another_partition_has_by_now(warehouse: Warehouse) -> None:
+    """Neither in the view that serves nor in the one of approved rows; and nothing is changed."""
+    promote(warehouse, TARGET, 1, "Ada", "fine")
+    put(warehouse, "south", 1)
+    for again in (
+        lambda: rollback(warehouse, TARGET, 1),
+        lambda: promote(warehouse, TARGET, 4, "Ada", "fine"),
+    ):
+        with pytest.raises(SourceError, match=r"must have keys of its own, however column 'id' has some of"):
+            again()
+    assert served(warehouse) == [(4, "south"), (3, "north")]
+    assert keys(warehouse, f"{TARGET}__promoted") == [0, 1, 2]
 
 
 def test_a_partition_that_is_not_named_is_asked_for(warehouse: Warehouse) -> None:

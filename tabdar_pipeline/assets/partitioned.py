@@ -9,16 +9,18 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from tabdar_pipeline import __version__
 from tabdar_pipeline.assets import shelf
 from tabdar_pipeline.assets.plan import Plan
 from tabdar_pipeline.codec.table import TableCodec
 from tabdar_pipeline.conditions import Conditions, resolve
 from tabdar_pipeline.errors import SourceError
 from tabdar_pipeline.predicates import of_part
-from tabdar_pipeline.quality.holdout import Split, split
+from tabdar_pipeline.quality.holdout import split
 from tabdar_pipeline.runtime import FREE, OnnxSampler
-from tabdar_pipeline.sampling.draws import Place
+from tabdar_pipeline.sampling.draws import START, Place
 from tabdar_pipeline.schemas.columns import Kind
+from tabdar_pipeline.schemas.contract import Contract
 from tabdar_pipeline.schemas.partitions import Partitioning
 from tabdar_pipeline.schemas.table import TableSchema
 from tabdar_pipeline.schemas.types import arrow_type
@@ -26,6 +28,7 @@ from tabdar_pipeline.warehouse.clashes import first_clash
 from tabdar_pipeline.warehouse.duckdb import Warehouse
 from tabdar_pipeline.warehouse.names import did_you_mean, identifier
 from tabdar_pipeline.warehouse.publish import Partition, Release, releases
+from tabdar_pipeline.warehouse.releases import recorded
 from tabdar_pipeline.warehouse.snapshot import Snapshot, carve, version_of
 
 LEAST = 20  # held-out rows of a partition: fewer cannot tell a leak from chance
@@ -38,14 +41,32 @@ class Stretch:
     """The rows of a candidate, and where they lie in the endless table of the seed."""
 
     rows: int
-    place: Place = Place()
+    place: Place
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """Real rows that a candidate is compared with."""
+
+    train: pa.Table
+    holdout: pa.Table
+    learned: pa.Table | None = None  # all that the model learned, where `train` is a part of it
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """Partitions that a refresh may release: none that a person withdrew, or that has too few rows."""
+
+    every: tuple[str, ...] = ()
+    fresh: tuple[str, ...] = ()  # never released, refused, or of other rows or settings than what is served
+    never: tuple[str, ...] = ()  # never released
 
 
 def whole(plan: Plan) -> tuple[Snapshot, pa.Table]:
     """The last snapshot of the whole source, whatever the partition."""
     record = shelf.get(plan.root, "snapshot")
     taken = Snapshot(**{**record, "path": Path(record["path"])})
-    return taken, pq.read_table(taken.path, partitioning=None)
+    return taken, pq.read_table(taken.path, columns=[*taken.sql_types], partitioning=None)
 
 
 def take_part(plan: Plan) -> Snapshot:
@@ -102,17 +123,12 @@ def releasable(plan: Plan, rows: pa.Table, keys: Sequence[str]) -> list[str]:
     return [key for key in keys if held.get(key, 0) >= LEAST]
 
 
-def parted(plan: Plan, rows: pa.Table) -> Split:
-    """The rows that a candidate is compared with: of its partition, on the side on which the model had them."""
+def beside(plan: Plan, rows: pa.Table) -> Beside:
+    """What a candidate is compared with: rows of its partition, each on the side on which the model had it."""
     parts = split(rows, plan.holdout)
     if plan.part is None or plan.own_model:
-        return parts
-    return Split(plan.part.of(parts.train), plan.part.of(parts.holdout))
-
-
-def learned(plan: Plan, rows: pa.Table) -> pa.Table | None:
-    """What the model learned beside the rows of the partition; None where that is all."""
-    return None if plan.part is None or plan.own_model else split(rows, plan.holdout).train
+        return Beside(parts.train, parts.holdout)
+    return Beside(plan.part.of(parts.train), plan.part.of(parts.holdout), parts.train)
 
 
 def predicted(plan: Plan) -> str | None:
@@ -131,9 +147,10 @@ def conditions(plan: Plan, sampler: OnnxSampler) -> Conditions:
 def stretch(plan: Plan, warehouse: Warehouse, sampler: OnnxSampler, rows: int) -> Stretch:
     """How many rows are drawn, and where: no two partitions share a stretch, nor a key with what is served."""
     if plan.part is None or plan.partitions is None:
-        return Stretch(plan.rows or rows)
-    _refuse_scant(plan, whole(plan)[1])
-    have = counts(plan)
+        return Stretch(plan.rows or rows, START)
+    source = whole(plan)[1]
+    _refuse_scant(plan, source)
+    have = plan.partitions.counts(source)
     share = 1.0 if plan.rows is None else plan.rows / sum(have.values())
     wanted = {key: max(1, round(share * many)) for key, many in have.items()}
     keys = list(wanted)
@@ -148,32 +165,30 @@ def stretch(plan: Plan, warehouse: Warehouse, sampler: OnnxSampler, rows: int) -
         lap += 1
 
 
-def due(plan: Plan, warehouse: Warehouse, keys: Sequence[str]) -> list[str]:
-    """The partitions of which there is something new: rows, settings, a refusal, or no release at all yet.
-
-    One that a person withdrew is not among them.
-    """
-    assert plan.partitions is not None
+def due(plan: Plan, warehouse: Warehouse, keys: Sequence[str]) -> Due:
+    """The partitions that can be released, and those of them of which there is something new."""
     taken, rows = whole(plan)
     published = releases(warehouse, plan.target)
     ever = {it.partition for it in published}
     served = {it.partition: it for it in published if it.served}
-    return [
-        key
-        for key in releasable(plan, rows, keys)
-        if key not in ever or (key in served and _is_new(plan.of(key), served[key], taken, rows))
-    ]
+    every = [it for it in releasable(plan, rows, keys) if it in served or it not in ever]
+    never = [it for it in every if it not in ever]
+    fresh = [it for it in every if it in never or _is_new(plan.of(it), served[it], taken, rows)]
+    return Due(tuple(every), tuple(fresh), tuple(never))
 
 
-def facts(plan: Plan, place: Place) -> dict[str, Any]:
-    """For the manifest: all that it takes to draw the partition again, and to see whether its rows are new."""
+def facts(plan: Plan, taken: Snapshot, rows: pa.Table, place: Place) -> dict[str, Any]:
+    """For the manifest: all that it takes to draw the partition again, and to see whether its rows are new.
+
+    `taken` and `rows`: what its model learned from.
+    """
     assert plan.part is not None
-    taken, rows = whole(plan)
+    version = taken.data_version if plan.own_model else version_of(plan.part.of(rows), taken.sql_types)
     return {
         "part": asdict(plan.part),
         "models": "each" if plan.own_model else "one",
         "place": asdict(place),
-        "rows_version": version_of(plan.part.of(rows), taken.sql_types),
+        "rows_version": version,
     }
 
 
@@ -205,6 +220,11 @@ def _is_new(plan: Plan, served: Release, taken: Snapshot, rows: pa.Table) -> boo
     return (
         served.manifest["partition"].get("rows_version") != version
         or _drawn_by(served.manifest["settings"]) != _drawn_by(json.loads(json.dumps(plan.settings())))
+        or served.manifest["code_version"] != __version__
+        or (
+            plan.contract is not None
+            and served.manifest["contract_hash"] != Contract.read(plan.contract).released.hash
+        )
         or refused(plan.desk, data_version)
     )
 
@@ -229,7 +249,10 @@ def _clash(plan: Plan, warehouse: Warehouse, sampler: OnnxSampler, it: Stretch) 
     with warehouse.connect(read_only=True) as connection:
         connection.register(_KEYS, pa.table(keys))
         query = f"SELECT * FROM {identifier(_KEYS)}"
-        return first_clash(connection, plan.target, plan.part.key, query, list(keys)) is not None
+        others = [
+            it for it in recorded(connection, plan.target) if it.served and it.partition != plan.part.key
+        ]
+        return first_clash(connection, query, list(keys), others) is not None
 
 
 def _refuse_scant(plan: Plan, rows: pa.Table) -> None:

@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 
 from tabdar_pipeline import checkpoint
 from tabdar_pipeline.assets import partitioned, served, shelf, steps
+from tabdar_pipeline.assets.partitioned import Due
 from tabdar_pipeline.assets.plan import Plan
 from tabdar_pipeline.assets.served import Served
 from tabdar_pipeline.codec.coverage import unspoken
@@ -55,20 +56,23 @@ def decide_refresh(
         steps.take_part(plan, warehouse)
     taken, rows, contract = steps.last_snapshot(plan)
     last, now = Served.read(plan.home), _now(warehouse, plan)
-    demands = [*_asked(asked), *_released(plan, last, now), *_settings(plan, last, contract), *_refused(plan)]
-    demands += _referred(released(warehouse, plan.table, contract.schema.references), now)
+    due = partitioned.due(plan, warehouse, partitions) if partitions else Due()
+    general = [*_asked(asked), *_released(plan, last, now), *_settings(plan, last, contract)]
+    general += _referred(released(warehouse, plan.table, contract.schema.references), now)
+    demands = [*general, *_refused(plan)]
     compared = _Compared((), (), None)
     if last is not None and last.data_version != taken.data_version and not _from_nothing(demands):
         compared = _compare(plan, last, rows, contract)
     demands += compared.demands
     if last is not None and not _from_nothing(demands):
-        demands += _unreleased(plan, warehouse, rows, contract, partitions)
+        demands += _waiting(plan, last, due, rows, contract)
     otherwise = f"{plan.table} has nothing new since {last.release}" if last is not None else ""
     refresh = settle(plan.refresh, demands, compared.drift, otherwise)
     if refresh.way is not Way.SKIP and last is not None and now is not None:
         refresh = settle(plan.refresh, [*demands, *_mistrusted(last, now)], compared.drift, otherwise)
-    due = partitioned.due(plan, warehouse, partitions) if partitions and refresh.way is not Way.SKIP else []
-    decided = Decided(refresh, taken.data_version, compared.differences, tuple(due))
+    anew = due.every if general or not due.fresh else due.fresh
+    skipped = refresh.way is Way.SKIP
+    decided = Decided(refresh, taken.data_version, compared.differences, () if skipped else anew)
     if not decided.stopped:
         shelf.put(plan.home, RECORD, decided)
     return decided
@@ -129,20 +133,19 @@ def _now(warehouse: Warehouse, plan: Plan) -> Release | None:
     return next((it for it in of_it if it.served), None)
 
 
-def _unreleased(
-    plan: Plan, warehouse: Warehouse, rows: pa.Table, contract: Contract, partitions: Sequence[str]
-) -> Iterator[Demand]:
-    """Partitions that are to be released for the first time: does the model know them?"""
-    if not partitions:
+def _waiting(plan: Plan, last: Served, due: Due, rows: pa.Table, contract: Contract) -> Iterator[Demand]:
+    """What partitions demand that have no release, or none of these rows; more where the model has no word for them."""
+    parts, taken = plan.partitions, shelf.get(plan.home, "snapshot")
+    if parts is None or not due.fresh:
         return
     codec = checkpoint.describe(plan.home / served.FOLDER / served.MODEL).codec
-    ever = {it.partition for it in releases(warehouse, plan.target)}
-    for key in partitioned.releasable(plan, rows, [it for it in partitions if it not in ever]):
-        yield Demand(Way.SAMPLE, f"partition {key!r} was not released yet")
-        part = plan.of(key).part
-        assert part is not None
-        for fact in unspoken(codec, part.of(rows), contract.schema):
-            yield Demand(Way.FIT, f"partition {key!r} is new to the model: {fact}")
+    for part in map(parts.part, due.fresh):
+        if part.key in due.never:
+            yield Demand(Way.SAMPLE, f"partition {part.key!r} was not released yet")
+            for fact in unspoken(codec, part.of(rows), contract.schema):
+                yield Demand(Way.FIT, f"partition {part.key!r} is new to the model: {fact}")
+        elif last.data_version == taken["data_version"]:
+            yield Demand(Way.SAMPLE, f"partition {part.key!r} was not released as its rows are now")
 
 
 def _released(plan: Plan, last: Served | None, now: Release | None) -> Iterator[Demand]:

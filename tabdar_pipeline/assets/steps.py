@@ -144,8 +144,8 @@ def draw_candidate(plan: Plan, warehouse: Warehouse, progress: Callable[[int, in
     taken, _, contract = last_snapshot(plan)
     bound = released(warehouse, plan.table, contract.schema.references)
     sampler = runtime.OnnxSampler.load(plan.home / MODEL, threads=plan.fit.threads)
-    conditions = partitioned.conditions(plan, sampler)
     stretch = partitioned.stretch(plan, warehouse, sampler, taken.rows)
+    conditions = partitioned.conditions(plan, sampler)
     plan.desk.mkdir(parents=True, exist_ok=True)
     partial = plan.desk / f".{CANDIDATE}"
     sampler.write_rows(
@@ -169,7 +169,7 @@ def judge_candidate(plan: Plan, progress: Callable[[str, float], None]) -> Judge
     from tabdar_pipeline.synthesizer import TabDAR
 
     taken, rows, contract = last_snapshot(plan)
-    candidate, parts = pq.read_table(plan.desk / CANDIDATE, partitioning=None), partitioned.parted(plan, rows)
+    candidate, parts = pq.read_table(plan.desk / CANDIDATE, partitioning=None), partitioned.beside(plan, rows)
     figures = evaluate(
         parts.train,
         parts.holdout,
@@ -178,7 +178,7 @@ def judge_candidate(plan: Plan, progress: Callable[[str, float], None]) -> Judge
         target=partitioned.predicted(plan),
         seed=plan.sample_seed,
         progress=progress,
-        learned=partitioned.learned(plan, rows),
+        learned=parts.learned,
     )
     limits = plan.policy.limits(figures)
     model = TabDAR.load(plan.home / MODEL)
@@ -214,7 +214,7 @@ def publish_release(plan: Plan, warehouse: Warehouse) -> Release:
     """Publish the accepted candidate; one that was refused, or judged for other rows, never is."""
     from tabdar_pipeline.errors import ReleaseRefused
 
-    taken, _, contract = last_snapshot(plan)
+    taken, rows, contract = last_snapshot(plan)
     judged, drawn = shelf.get(plan.desk, "judged"), shelf.get(plan.desk, "drawn")
     if not judged["decision"]["passed"]:
         raise ReleaseRefused(plan.target, tuple(judged["decision"]["reasons"]))
@@ -243,14 +243,13 @@ def publish_release(plan: Plan, warehouse: Warehouse) -> Release:
         protected=model.codec.to_json()["protected"],
         refresh=shelf.get(plan.home, "drift")["refresh"] | served.beginnings(model),
         references=drawn["references"],
-        partition={} if plan.part is None else partitioned.facts(plan, Place(**drawn["place"])),
+        partition={} if plan.part is None else partitioned.facts(plan, taken, rows, Place(**drawn["place"])),
     )
-    rows = plan.desk / CANDIDATE
     comments = describe(warehouse, plan.table).comments
     release = publish(
         warehouse,
         plan.target,
-        rows,
+        plan.desk / CANDIDATE,
         taken.sql_types,
         manifest.to_json(),
         plan.folder,

@@ -199,7 +199,8 @@ def _partitions(plan: Plan, checked: steps.Checked, warehouse: WarehouseResource
     }
     if plan.partitions.each:
         every = keys.definition(plan.partitions).get_partition_keys()
-        found[keys.DUE] = dg.MetadataValue.json(partitioned.due(plan, warehouse.at(plan.database), every))
+        due = partitioned.due(plan, warehouse.at(plan.database), every)
+        found[keys.DUE] = dg.MetadataValue.json([*due.fresh])
     return found
 
 

@@ -25,6 +25,9 @@ class Place:
         return (seed, self.block) if self.block else seed
 
 
+START = Place()
+
+
 @dataclass(frozen=True, slots=True)
 class Draws:
     """All the randomness of one block of rows."""

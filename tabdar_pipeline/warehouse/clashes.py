@@ -1,30 +1,30 @@
-"""Keys of partitions: the view serves them together, so no two partitions may have the same one."""
+"""Keys of partitions: a view serves them together, so no two partitions may have the same one."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from tabdar_pipeline.errors import SourceError
 from tabdar_pipeline.warehouse.catalog import types_of
 from tabdar_pipeline.warehouse.duckdb import Connection
 from tabdar_pipeline.warehouse.names import Relation, identifier
-from tabdar_pipeline.warehouse.releases import Release, recorded
+from tabdar_pipeline.warehouse.releases import Release
 
 
 @dataclass(frozen=True, slots=True)
 class Clash:
-    """A column in which rows have a key that a served release has."""
+    """A column in which rows have a key that a release has."""
 
     column: str
     release: Release
 
 
 def first_clash(
-    connection: Connection, target: str, partition: str | None, rows: str, columns: Sequence[str]
+    connection: Connection, rows: str, columns: Sequence[str], others: Sequence[Release]
 ) -> Clash | None:
-    """Whether rows (a query) of one partition have a key that the served release of another one has.
+    """Whether rows (a query) have a key in these columns that another release has.
 
     Keys are compared as text: the type of a column may have changed from one release to the next.
     """
-    others = [it for it in recorded(connection, target) if it.served and it.partition != partition]
     for it in others if columns else ():
         table = Relation.parse(it.relation)
         have = types_of(connection, f"SELECT * FROM {table.sql}")
@@ -33,9 +33,26 @@ def first_clash(
             if (
                 column in have
                 and connection.execute(
-                    f"SELECT 1 FROM ({rows}) AS fresh SEMI JOIN {table.sql} AS served "
-                    f"ON fresh.{name}::VARCHAR = served.{name}::VARCHAR LIMIT 1"
+                    f"SELECT 1 FROM ({rows}) AS fresh SEMI JOIN {table.sql} AS other "
+                    f"ON fresh.{name}::VARCHAR = other.{name}::VARCHAR LIMIT 1"
                 ).fetchall()
             ):
                 return Clash(column, it)
     return None
+
+
+def clash_of(connection: Connection, release: Release, beside: Sequence[Release]) -> Clash | None:
+    """Whether a release has a key that one of another partition has, of those that are served beside it."""
+    keys = release.manifest.get("partition", {}).get("keys", ())
+    others = [it for it in beside if it.partition != release.partition]
+    return first_clash(connection, f"SELECT * FROM {Relation.parse(release.relation).sql}", keys, others)
+
+
+def refuse_clash(connection: Connection, release: Release, beside: Sequence[Release]) -> None:
+    """Raise SourceError where a view would have a key twice."""
+    clash = clash_of(connection, release, beside)
+    if clash is not None:
+        raise SourceError(
+            f"release {release.label!r} must have keys of its own, however column {clash.column!r} has some of "
+            f"{clash.release.label!r}, beside which it would be read. Publish one of the two partitions again."
+        )

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from tabdar_pipeline.errors import SourceError, UsageError
+from tabdar_pipeline.warehouse.clashes import refuse_clash
 from tabdar_pipeline.warehouse.duckdb import Connection, Warehouse
 from tabdar_pipeline.warehouse.names import Relation
 from tabdar_pipeline.warehouse.releases import Release, in_order, kind, one_of, recorded, refuse_retired
@@ -51,6 +52,7 @@ def promote(
     def attempt(connection: Connection) -> Promotion:
         release = one_of(recorded(connection, target), target, number, partition)
         refuse_retired(release)
+        refuse_clash(connection, release, _approved(connection, release.target))
         made = Promotion(release.target, release.number, datetime.now(UTC), who.strip(), why.strip())
         earlier = promotions_of(connection, release.target)
         if not earlier:
@@ -128,11 +130,15 @@ def _record(connection: Connection, it: Promotion) -> None:
 
 def _point(connection: Connection, release: Release) -> None:
     """The view, and what the warehouse says about it."""
-    now = promoted(connection, release.target)
-    approved = in_order([it for it in recorded(connection, release.target) if it.number in now])
+    now, approved = promoted(connection, release.target), _approved(connection, release.target)
     said = "; ".join(_about(it, now[it.number]) for it in approved)
     tables = [Relation.parse(it.relation) for it in approved]
     point(connection, Relation.parse(release.target).beside(STAGE), tables, f"{kind(release)}: {said}")
+
+
+def _approved(connection: Connection, target: str) -> list[Release]:
+    now = promoted(connection, target)
+    return in_order([it for it in recorded(connection, target) if it.number in now])
 
 
 def _about(release: Release, it: Promotion) -> str:

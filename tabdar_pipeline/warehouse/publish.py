@@ -9,7 +9,7 @@ served and nothing else. Where a folder is named, copies.py says what is written
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Lock
@@ -18,7 +18,7 @@ from typing import Any
 import pyarrow as pa
 
 from tabdar_pipeline.errors import ReleaseRefused, SourceError, StorageError, UsageError
-from tabdar_pipeline.warehouse.clashes import first_clash
+from tabdar_pipeline.warehouse.clashes import clash_of
 from tabdar_pipeline.warehouse.copies import copy_path, discard, settle, stage
 from tabdar_pipeline.warehouse.digest import rows_hash
 from tabdar_pipeline.warehouse.duckdb import Connection, Warehouse
@@ -31,12 +31,10 @@ from tabdar_pipeline.warehouse.releases import (
     record,
     recorded,
     releases,
-    rollback,
-    serving,
     text_hash,
-    withdraw,
 )
 from tabdar_pipeline.warehouse.retention import retain, retire
+from tabdar_pipeline.warehouse.serving import rollback, serving, withdraw
 from tabdar_pipeline.warehouse.tables import create, fill, refuse_unknown_types
 from tabdar_pipeline.warehouse.verification import Verification, verify
 
@@ -107,7 +105,7 @@ def publish(
         refuse_unknown_types(connection, relation, sql_types)
         stamps = {**_beside(connection, relation, companions or {}), **_parted(manifest, partition)}
         release = _published(connection, relation, rows, sql_types, {**manifest, **stamps}, folder)
-        _refuse_clash(connection, release, partition)
+        _refuse_clash(connection, release)
         for name, companion in (companions or {}).items():
             table = Relation.parse(release.relation).beside(name)
             create(connection, relation, table, companion.sql_types)
@@ -146,7 +144,7 @@ def _parted(manifest: Mapping[str, Any], partition: Partition | None) -> dict[st
     """What the manifest says of a partition, beside how its rows were drawn."""
     if partition is None:
         return {}
-    return {"partition": {**manifest.get("partition", {}), "key": partition.key, "by": partition.by}}
+    return {"partition": {**manifest.get("partition", {}), **asdict(partition)}}
 
 
 def _refuse_other_parts(known: list[Release], target: Relation, partition: Partition | None) -> None:
@@ -165,11 +163,9 @@ def _parts(by: str | None) -> str:
     return "the whole source" if by is None else f"partitions of {by}"
 
 
-def _refuse_clash(connection: Connection, release: Release, partition: Partition | None) -> None:
+def _refuse_clash(connection: Connection, release: Release) -> None:
     """Raise ReleaseRefused where a key is served already, by the release of another partition."""
-    table = f"SELECT * FROM {Relation.parse(release.relation).sql}"
-    columns = () if partition is None else partition.keys
-    clash = first_clash(connection, release.target, partition and partition.key, table, columns)
+    clash = clash_of(connection, release, [it for it in recorded(connection, release.target) if it.served])
     if clash is not None:
         reason = f"column {clash.column!r} has keys that {clash.release.label} serves: materialize `candidate` again"
         raise ReleaseRefused(release.target, (reason,))

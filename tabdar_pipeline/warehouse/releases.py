@@ -56,46 +56,6 @@ def find(
     return one_of(releases(warehouse, target), target, number, partition)
 
 
-def serving(warehouse: Warehouse, target: str, partition: str | None = None) -> list[Release]:
-    """The releases that the view of a target serves: one, or one a partition, or that of a partition."""
-    found = [it for it in releases(warehouse, target) if it.served and partition in {None, it.partition}]
-    return found or [find(warehouse, target, None, partition)]  # which says that there is none
-
-
-def rollback(warehouse: Warehouse, target: str, number: int) -> Release:
-    """Serve that release again, earlier or later, in one transaction; other partitions stay as they are."""
-
-    def serve_again(connection: Connection) -> Release:
-        release = one_of(recorded(connection, target), target, number)
-        refuse_retired(release)
-        serve(connection, release)
-        return one_of(recorded(connection, target), target, number)
-
-    return warehouse.transact(serve_again)
-
-
-def withdraw(warehouse: Warehouse, target: str, partition: str) -> Release:
-    """Serve a partition no longer, in one transaction; its releases stay, and `rollback` serves one again."""
-
-    def leave_out(connection: Connection) -> Release:
-        found = recorded(connection, target)
-        release = one_of(found, target, None, partition)
-        if sum(it.served for it in found) == 1:
-            raise SourceError(
-                f"target {release.target!r} must serve a partition, however {partition!r} is the only one. "
-                "Publish another first."
-            )
-        make_writable(connection)
-        connection.execute(
-            "UPDATE tabdar.releases SET served = false WHERE target = ? AND number = ?",
-            [release.target, release.number],
-        )
-        _point(connection, release.target)
-        return one_of(recorded(connection, target), target, release.number)
-
-    return warehouse.transact(leave_out)
-
-
 def recorded(connection: Connection, target: str | None = None) -> list[Release]:
     """The releases of all targets or of one, newest first, over an open connection."""
     columns = readable(connection)
@@ -166,7 +126,7 @@ def serve(connection: Connection, release: Release) -> None:
         "UPDATE tabdar.releases SET served = (number = ?) WHERE target = ? AND partition IS NOT DISTINCT FROM ?",
         [release.number, release.target, release.partition],
     )
-    _point(connection, release.target)
+    point_at_served(connection, release.target)
 
 
 def in_order(found: list[Release]) -> list[Release]:
@@ -174,7 +134,7 @@ def in_order(found: list[Release]) -> list[Release]:
     return sorted(found, key=lambda it: it.partition or "")
 
 
-def _point(connection: Connection, target: str) -> None:
+def point_at_served(connection: Connection, target: str) -> None:
     """Let the view of the target, and those of its companions, serve what the record says."""
     serving = in_order([it for it in recorded(connection, target) if it.served])
     view, tables = Relation.parse(target), [Relation.parse(it.relation) for it in serving]
