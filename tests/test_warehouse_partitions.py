@@ -1,6 +1,9 @@
 """Partitions in the warehouse: a release each under one view, and nothing served twice, or lost."""
 
 import json
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -296,6 +299,39 @@ def test_a_publication_that_fails_leaves_the_first_format(tmp_path: Path) -> Non
 
     assert "partition" not in columns(warehouse)
     assert [it.number for it in serving(warehouse, TARGET)] == [1]
+
+
+_KILLED = f"""
+import os, signal, sys
+import pyarrow as pa
+from pathlib import Path
+from tabdar_pipeline.warehouse import releases
+from tabdar_pipeline.warehouse.duckdb import Warehouse
+from tabdar_pipeline.warehouse.publish import Partition, publish
+
+releases.point = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+table = pa.table({{"id": [70], "region": ["north"]}})
+part = Partition("north", "region", ("id",)) if sys.argv[2] == "north" else None
+publish(Warehouse(Path(sys.argv[1])), "{TARGET}", table, {TYPES!r}, {{}}, partition=part)
+"""
+
+
+@pytest.mark.parametrize("part", ["north", "whole"])
+def test_kill_9_between_record_and_view_changes_nothing(tmp_path: Path, part: str) -> None:
+    """Neither a partition's release nor the format of the record is ever half there."""
+    if part == "north":
+        warehouse = Warehouse(tmp_path / "w.duckdb", wait_s=5)
+        duckdb.connect(str(warehouse.path)).close()
+        put(warehouse, "north", 0)
+        put(warehouse, "south", 10)
+    else:
+        warehouse = old_warehouse(tmp_path / "w.duckdb")
+    before = (served(warehouse), keys(warehouse), columns(warehouse))
+    killed = subprocess.run([sys.executable, "-c", _KILLED, str(warehouse.path), part], check=False)
+
+    assert killed.returncode == -signal.SIGKILL
+    assert (served(warehouse), keys(warehouse), columns(warehouse)) == before
+    assert len(releases(warehouse, TARGET)) == 2
 
 
 def test_a_record_of_another_version_is_refused(warehouse: Warehouse) -> None:

@@ -26,7 +26,7 @@ class Partitions(dg.Model, dg.Resolvable):
     ] = None
     start: Annotated[
         str | None,
-        Field(description="First day of the first window, as '2024-01-01'; months begin on the first."),
+        Field(description="First day of the first window, as 2024-01-01; months begin on the first."),
     ] = None
     models: Annotated[
         Literal["one", "each"],
