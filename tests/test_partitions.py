@@ -10,17 +10,24 @@ import dagster as dg
 import duckdb
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 
-from tabdar_pipeline.assets import keys, partitioned, steps
+from tabdar_pipeline import checkpoint
+from tabdar_pipeline.assets import keys, partitioned, refreshing, shelf, steps
 from tabdar_pipeline.assets.plan import Plan
+from tabdar_pipeline.assets.refreshing import Decided, decide_refresh
+from tabdar_pipeline.codec.rules import Rules
 from tabdar_pipeline.components.synthetic_table import SyntheticTable
 from tabdar_pipeline.errors import SourceError
+from tabdar_pipeline.release.refresh import Way
 from tabdar_pipeline.reproduction import reproduce
 from tabdar_pipeline.runtime import OnnxSampler
+from tabdar_pipeline.schemas.constraints import Inequality
+from tabdar_pipeline.schemas.infer import infer_schema
 from tabdar_pipeline.schemas.partitions import Part, Partitioning
 from tabdar_pipeline.warehouse.duckdb import Warehouse
-from tabdar_pipeline.warehouse.publish import releases, serving, verify
+from tabdar_pipeline.warehouse.publish import Release, releases, serving, verify, withdraw
 
 TARGET = "synthetic.orders"
 REGIONS = {"column": "region", "values": ["north", "south"]}
@@ -78,10 +85,40 @@ def plan_of(root: Path, **attributes: Any) -> Plan:
     return component(root, **attributes).plan(root)
 
 
-def run(root: Path, job: str, partition: str | None = None, **attributes: Any) -> dg.ExecuteInProcessResult:
+def run(root: Path, job: str, partition: str | None = None, **attributes: Any) -> bool:
+    """Whether a job succeeded, as Dagster runs it for a partition or for none."""
     defs = dg.build_defs_for_component(component(root, **attributes))
     done = defs.resolve_job_def(f"{job}_synthetic_orders")
-    return done.execute_in_process(partition_key=partition, raise_on_error=False)
+    return done.execute_in_process(partition_key=partition, raise_on_error=False).success
+
+
+def decide(root: Path, **attributes: Any) -> Decided:
+    """What a refresh decides of the source as it is now."""
+    plan = plan_of(root, **attributes)
+    steps.take_snapshot(plan, Warehouse(plan.database))
+    assert plan.partitions is not None
+    keys_now = keys.definition(plan.partitions).get_partition_keys()
+    return decide_refresh(plan, Warehouse(plan.database), partitions=keys_now)
+
+
+def learn(plan: Plan) -> None:
+    refreshing.learn(plan, lambda _: None)
+    steps.export_model(plan)
+
+
+def release(plan: Plan) -> Release:
+    """Draw and publish a partition as if the gate had accepted it: what is judged is not tested here."""
+    warehouse = Warehouse(plan.database)
+    steps.draw_candidate(plan, warehouse, lambda *_: None)
+    accepted = {
+        "figures": {"values": {}, "floor": {}},
+        "decision": {"passed": True, "reasons": [], "limits": []},
+        "candidate": checkpoint.file_hash(plan.desk / steps.CANDIDATE),
+        "data_version": steps.last_snapshot(plan)[0].data_version,
+        "model": checkpoint.describe(plan.home / steps.MODEL).fingerprint,
+    }
+    shelf.write_text(plan.desk / "judged.json", json.dumps(accepted))
+    return steps.publish_release(plan, warehouse)
 
 
 def rows(root: Path, query: str) -> list[Any]:
@@ -98,8 +135,9 @@ def first(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A warehouse after one fit, and a release of both partitions from it."""
     root = tmp_path_factory.mktemp("parted")
     write(root, orders())
-    for job, partition in (("refresh", None), ("release", "north"), ("release", "south")):
-        assert run(root, job, partition).success
+    assert all(
+        run(root, job, part) for job, part in (("refresh", None), ("release", "north"), ("release", "south"))
+    )
     return root
 
 
@@ -125,13 +163,13 @@ def test_a_backfill_of_several_partitions_costs_one_fit(first: Path) -> None:
 
 def test_the_view_has_keys_that_differ_and_rows_that_do(first: Path) -> None:
     """No key is of two partitions, nor a real one; and no noise is used twice."""
-    found = rows(first, f"SELECT count(*), count(DISTINCT order_id), min(order_id) FROM {TARGET}")[0]
-    assert found[0] == found[1] and found[2] > 800
-    prices = [
-        rows(first, f"SELECT price FROM {it.relation}")
-        for it in serving(Warehouse(first / "w.duckdb"), TARGET)
-    ]
-    assert np.corrcoef(*[np.array(it[:200])[:, 0] for it in prices])[0, 1] < 0.3
+    total, different, least = rows(
+        first, f"SELECT count(*), count(DISTINCT order_id), min(order_id) FROM {TARGET}"
+    )[0]
+    assert total == different and least > 800
+    of = serving(Warehouse(first / "w.duckdb"), TARGET)
+    prices = [np.array(rows(first, f"SELECT price FROM {it.relation} LIMIT 200"))[:, 0] for it in of]
+    assert abs(np.corrcoef(*prices)[0, 1]) < 0.3
 
 
 def test_each_partition_comes_back_from_its_manifest(first: Path) -> None:
@@ -144,106 +182,114 @@ def test_each_partition_comes_back_from_its_manifest(first: Path) -> None:
 
 def test_a_partition_is_judged_beside_its_own_rows(first: Path) -> None:
     """What no row of it has, but another partition does, is not off the support."""
-    north, south = (
-        json.loads((first / "run" / TARGET / "partitions" / key / "judged.json").read_text())
-        for key in REGIONS["values"]
-    )
     source = dict(rows(first, "SELECT region, count(*) FROM shop.orders GROUP BY ALL"))
-
-    for key, it in (("north", north), ("south", south)):
-        assert it["figures"]["rows"]["train"] + it["figures"]["rows"]["holdout"] == source[key]
-        assert it["figures"]["values"]["off_support"] == 0
-    assert (first / "run" / TARGET / "partitions" / "south" / "report.html").is_file()
+    for key in ("north", "south"):
+        desk = first / "run" / TARGET / "partitions" / key
+        figures = json.loads((desk / "judged.json").read_text())["figures"]
+        assert figures["rows"]["train"] + figures["rows"]["holdout"] == source[key]
+        assert figures["values"]["off_support"] == 0
+        assert (desk / "report.html").is_file()
 
 
 def test_a_refusal_keeps_the_release_of_that_partition_and_stops_no_other(root: Path) -> None:
     """North is refused, south is released anew; the next refresh goes further."""
-    strict = LENIENT | {"shape_error": 0, "trend_error": 0}
-    assert run(root, "refresh", policy=strict, sample={"seed": 4}).success
-    assert not run(root, "release", "north", policy=strict, sample={"seed": 4}).success
-    assert run(root, "release", "south", sample={"seed": 4}).success
+    strict = {"policy": LENIENT | {"shape_error": 0, "trend_error": 0}, "sample": {"seed": 4}}
+    decided = decide(root, **strict)
+    assert (decided.refresh.way, decided.due) == (Way.SAMPLE, ("north", "south"))
+    learn(plan_of(root, **strict))
+    assert not run(root, "release", "north", **strict)
+    assert release(plan_of(root, **strict).of("south")).number == 3
 
     assert released(root) == [(3, "south", True), (2, "south", False), (1, "north", True)]
-    assert run(root, "refresh", policy=strict, sample={"seed": 4}).success
-    reasons = json.loads((root / "run" / TARGET / "drift.json").read_text())["refresh"]["reasons"]
-    assert "the gate refused the last candidate of north, by the way of sample" in reasons
+    assert rows(root, f"SELECT count(*) - count(DISTINCT order_id) FROM {TARGET}") == [(0,)]
+    again = decide(root, **strict)
+    assert again.refresh.reasons == ("the gate refused the last candidate of north, by the way of sample",)
+    assert again.due == ("north",)
 
 
-def requested(root: Path, instance: dg.DagsterInstance, **attributes: Any) -> list[str | None]:
-    """The partitions that the sensor requests after a refresh."""
-    defs = dg.build_defs_for_component(component(root, **attributes))
-    assert defs.resolve_job_def("refresh_synthetic_orders").execute_in_process(instance=instance).success
-    sensor = defs.resolve_sensor_def("partitions_of_synthetic_orders")
-    context = dg.build_sensor_context(instance=instance, repository_def=defs.get_repository_def())
-    return [it.partition_key for it in sensor.evaluate_tick(context).run_requests or ()]
-
-
-def test_a_refresh_requests_the_partitions_that_have_something_new(root: Path) -> None:
+def test_a_refresh_releases_the_partitions_that_have_something_new(root: Path) -> None:
     """Not those whose rows are as they were; none where nothing is new at all."""
-    with dg.DagsterInstance.ephemeral() as instance:
-        assert requested(root, instance) == []
+    assert (decide(root).refresh.way, decide(root).due) == (Way.SKIP, ())
     changed = orders().to_pandas()
     changed.loc[changed.region == "south", "price"] *= 3
-    write(root, pa.Table.from_pandas(changed, preserve_index=False))
-    with dg.DagsterInstance.ephemeral() as instance:
-        assert requested(root, instance) == ["south"]
-    with dg.DagsterInstance.ephemeral() as instance:
-        assert requested(root, instance, partitions=REGIONS | {"values": ["north", "south", "west"]}) == [
-            "south",
-            "west",
-        ]
+    write(root, pa.Table.from_pandas(changed, schema=orders(2).schema, preserve_index=False))
+    assert decide(root).due == ("south",)
+    more = REGIONS | {"values": ["north", "south", "west"]}
+    assert decide(root, partitions=more).due == ("south", "west")
+    assert decide(root, train={"epochs": 3}).due == ("north", "south")
+    withdraw(Warehouse(root / "w.duckdb"), TARGET, "south")
+    assert decide(root, partitions=more).due == ("west",)
+
+
+def test_the_sensor_requests_what_is_due_once_the_model_is_there(tmp_path: Path) -> None:
+    """With models of their own, once the snapshot is; what a backfill made requests nothing."""
+    for models, told, last in (("one", "drift", "onnx"), ("each", "snapshot", "snapshot")):
+        defs = dg.build_defs_for_component(component(tmp_path, partitions=REGIONS | {"models": models}))
+        sensor = defs.resolve_sensor_def("partitions_of_synthetic_orders")
+        with dg.DagsterInstance.ephemeral() as instance:
+            context = dg.build_sensor_context(instance=instance, repository_def=defs.get_repository_def())
+            assert not sensor.evaluate_tick(context).run_requests
+            due = {keys.DUE: dg.MetadataValue.json(["south"])}
+            for step in dict.fromkeys((told, last)):
+                key = dg.AssetKey(["synthetic", "orders", step])
+                instance.report_runless_asset_event(dg.AssetMaterialization(key, metadata=due))
+            requests = sensor.evaluate_tick(context).run_requests
+        assert [it.partition_key for it in requests or ()] == ["south"]
 
 
 def test_a_model_each_learns_its_partition_alone(tmp_path: Path) -> None:
     """Its own snapshot, contract, drift and model; keys differ all the same; unchanged, it is skipped."""
     write(tmp_path, orders())
-    each = {"partitions": REGIONS | {"models": "each"}}
-    with dg.DagsterInstance.ephemeral() as instance:
-        assert requested(tmp_path, instance, **each) == ["north", "south"]
-    for partition in ("north", "south"):
-        assert run(tmp_path, "release", partition, **each).success
-    of = serving(Warehouse(tmp_path / "w.duckdb"), TARGET)
+    plan = plan_of(tmp_path, partitions=REGIONS | {"models": "each"}, train={"epochs": 1})
+    warehouse = Warehouse(plan.database)
+    steps.take_snapshot(plan, warehouse)
+    assert partitioned.due(plan, warehouse, REGIONS["values"]).fresh == ("north", "south")
+    for own in map(plan.of, REGIONS["values"]):
+        assert decide_refresh(own, warehouse).refresh.way is Way.FIT
+        learn(own)
+        release(own)
+    of = serving(warehouse, TARGET)
 
     assert len({it.manifest["model_fingerprint"] for it in of}) == 2
-    assert rows(tmp_path, f"SELECT count(*) - count(DISTINCT order_id) FROM {TARGET}") == [(0,)]
-    assert rows(tmp_path, f"SELECT min(order_id) > 800 FROM {TARGET}") == [(True,)]
-    assert rows(tmp_path, f"SELECT DISTINCT kind = 'pot' FROM {TARGET} WHERE region = 'south'") == [(False,)]
-    home = tmp_path / "run" / TARGET / "partitions" / "north"
-    assert (
-        reproduce(Warehouse(tmp_path / "w.duckdb"), TARGET, home / "served" / "model", partition="north").row
-        is None
-    )
-    with dg.DagsterInstance.ephemeral() as instance:
-        assert requested(tmp_path, instance, **each) == []
-    again = run(tmp_path, "release", "north", **each)
-    assert again.success and json.loads((home / "drift.json").read_text())["refresh"]["way"] == "skip"
+    assert rows(
+        tmp_path, f"SELECT count(*) - count(DISTINCT order_id), min(order_id) > 800 FROM {TARGET}"
+    ) == [(0, True)]
+    assert rows(tmp_path, f"SELECT count(*) FROM {TARGET} WHERE region = 'south' AND kind = 'pot'") == [(0,)]
+    north = plan.of("north")
+    assert reproduce(warehouse, TARGET, north.home / "served" / "model", partition="north").row is None
+    assert partitioned.due(plan, warehouse, REGIONS["values"]).fresh == ()
+    assert decide_refresh(north, warehouse).refresh.way is Way.SKIP
+    assert refreshing.learn(north, lambda _: None) is None
 
 
 def test_months_are_released_each_and_a_new_one_means_a_fit(tmp_path: Path) -> None:
-    """A month that the model has not seen is beyond what it can speak."""
-    write(tmp_path, orders(days=31))
+    """Rows lie within their window; a month that the model has not seen is beyond what it can speak."""
     months = {"partitions": MONTHS, "train": {"epochs": 1}}
-    with dg.DagsterInstance.ephemeral() as instance:
-        assert requested(tmp_path, instance, **months) == ["2024-01-01"]
-    assert run(tmp_path, "release", "2024-01-01", **months).success
-    write(tmp_path, pa.concat_tables([orders(days=31), later()]))
-    with dg.DagsterInstance.ephemeral() as instance:
-        assert requested(tmp_path, instance, **months) == ["2024-02-01"]
-    record = json.loads((tmp_path / "run" / TARGET / "drift.json").read_text())["refresh"]
-    assert record["way"] == "fit"
-    assert run(tmp_path, "release", "2024-02-01", **months).success
-
-    assert rows(tmp_path, f"SELECT min(day), max(day) < '2024-03-01' FROM {TARGET}__r0002")[0][1]
-    assert rows(tmp_path, f"SELECT min(day) >= '2024-02-01' FROM {TARGET}__r0002") == [(True,)]
+    write(tmp_path, orders(days=60))
+    assert decide(tmp_path, **months).due == ("2024-01-01", "2024-02-01")
+    plan = plan_of(tmp_path, **months)
+    learn(plan)
+    for key in ("2024-01-01", "2024-02-01"):
+        release(plan.of(key))
+    ends = "SELECT min(day) >= '{}', max(day) < '{}' FROM {}__r000{}"
+    assert rows(tmp_path, ends.format("2024-01-01", "2024-02-01", TARGET, 1)) == [(True, True)]
+    assert rows(tmp_path, ends.format("2024-02-01", "2024-03-01", TARGET, 2)) == [(True, True)]
     assert rows(tmp_path, f"SELECT count(*) - count(DISTINCT order_id) FROM {TARGET}") == [(0,)]
-    assert not run(tmp_path, "release", "2024-03-01", **months).success
+
+    write(tmp_path, pa.concat_tables([orders(days=60), march()]))
+    decided = decide(tmp_path, **months)
+    assert (decided.refresh.way, decided.due) == (Way.FIT, ("2024-03-01",))
+    with pytest.raises(
+        SourceError, match=r"partition '2024-04-01' of 'day': there must be 20 held-out rows .* 0 rows"
+    ):
+        release(plan.of("2024-04-01"))
 
 
-def later() -> pa.Table:
-    """Orders of February, with numbers of their own."""
+def march() -> pa.Table:
+    """Orders of March, with numbers of their own."""
     table = orders(300, seed=1, days=29).to_pandas()
     table["order_id"] += 5000
-    table["day"] = table["day"] + dt.timedelta(days=31)
+    table["day"] = table["day"] + dt.timedelta(days=60)
     return pa.Table.from_pandas(table, schema=orders(2).schema, preserve_index=False)
 
 
@@ -297,13 +343,24 @@ def test_a_partition_of_few_rows_is_refused_by_name_and_never_requested(root: Pa
     table.loc[table.index[:30], "region"] = "east"
     write(root, pa.Table.from_pandas(table, preserve_index=False))
     few = {"partitions": REGIONS | {"values": ["north", "south", "east"]}}
-    with dg.DagsterInstance.ephemeral() as instance:
-        assert "east" not in requested(root, instance, **few)
+    assert "east" not in decide(root, **few).due
     plan = plan_of(root, **few).of("east")
     with pytest.raises(
         SourceError, match=r"partition 'east' of 'region': there must be 20 held-out rows .* 30 rows"
     ):
         steps.draw_candidate(plan, Warehouse(plan.database), lambda *_: None)
+
+
+def test_a_time_that_rows_are_asked_for_by_is_modelled_by_itself() -> None:
+    """Whatever constraint ties it to another one: the constraint is kept by drawing again."""
+    days = pa.array(np.datetime64("2024-01-01") + np.arange(40))
+    table = pa.table({"ordered": days, "sent": pc.add(days, pa.scalar(dt.timedelta(days=2)))})
+    table = table.cast(pa.schema([(name, pa.date32()) for name in table.column_names]))
+    rule, schema = Inequality("ordered", "sent"), infer_schema(table, "shop.orders")
+
+    assert Rules.fit([rule], table, schema).gaps == {"sent": "ordered"}
+    alone = Rules.fit([rule], table, schema, alone=["sent"])
+    assert (alone.gaps, alone.constraints) == ({}, (rule,))
 
 
 def test_rows_of_a_release_are_shared_out(first: Path) -> None:

@@ -54,9 +54,11 @@ def stewarding_job(plan: Plan, release: dg.AssetKey, group: str) -> dg.JobDefini
 
 
 def _verify(warehouse: Warehouse, target: str, asked: Stewardship) -> str:
-    served = [it.number for it in serving(warehouse, target, asked.partition)] if asked.number is None else []
+    numbers: list[int | None] = [asked.number]
+    if asked.number is None:
+        numbers = [it.number for it in serving(warehouse, target, asked.partition)]
     labels = []
-    for number in served or [asked.number]:
+    for number in numbers:
         found = verify(warehouse, target, number)
         if not found:
             raise StorageError(

@@ -143,21 +143,25 @@ class SyntheticTable(Table):
             condition = dg.AutomationCondition.eager().ignore(source)
         shared = {step: spec for step, spec in steps.items() if spec.partitions_def is None}
         asset_specs = self._specs(plan, steps, shared, condition)
-        assets, jobs = (
-            self.execute(plan, asset_specs),
-            [self._job("refresh", plan, [asset_specs[step] for step in shared])],
-        )
+        assets = self.execute(plan, asset_specs)
+        refresh = self._job("refresh", plan, [asset_specs[step] for step in shared])
         if plan.partitions is None:
-            return self._definitions(plan, assets, jobs)
-        jobs.append(
-            self._job("release", plan, [it for step, it in asset_specs.items() if step not in shared])
-        )
-        last, told = ("snapshot", "snapshot") if plan.partitions.each else ("onnx", "drift")
-        sensor = continuing(
+            return self._definitions(plan, assets, [refresh])
+        parted = [spec for step, spec in asset_specs.items() if step not in shared]
+        release = self._job("release", plan, parted)
+        sensor = self._continuing(plan, release, asset_specs)
+        return self._definitions(plan, assets, [refresh, release], [sensor])
+
+    def _continuing(
+        self, plan: Plan, release: Any, asset_specs: Mapping[str, dg.AssetSpec]
+    ) -> dg.SensorDefinition:
+        """The sensor that goes on with the partitions where a refresh ends."""
+        each = plan.partitions is not None and plan.partitions.each
+        last, told = ("snapshot", "snapshot") if each else ("onnx", "drift")
+        return continuing(
             f"partitions_of_{Names.of(plan).group}",
             asset_specs[last].key,
             asset_specs[told].key,
-            jobs[1],
+            release,
             f"Release the partitions of {plan.target} that have something new.",
         )
-        return self._definitions(plan, assets, jobs, [sensor])
