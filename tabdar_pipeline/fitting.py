@@ -105,13 +105,20 @@ def fit_codec(
     constraints: Sequence[Constraint] | None,
     settings: FitSettings,
     design: Design = OURS,
+    alone: Sequence[str] = (),
 ) -> TableCodec:
     """The codec of these rows; constraints are discovered where none are given."""
     if constraints is None:
         constraints = [proposal.constraint for proposal in discover(rows, schema)]
     thresholds = np.random.default_rng([settings.seed, _THRESHOLDS])
     return TableCodec.fit(
-        rows, schema, design.numbers, settings.missing, constraints=constraints, rng=thresholds
+        rows,
+        schema,
+        design.numbers,
+        settings.missing,
+        constraints=constraints,
+        rng=thresholds,
+        alone=alone,
     )
 
 

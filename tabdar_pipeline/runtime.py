@@ -17,7 +17,7 @@ from tabdar_pipeline.codec.table import TableCodec, modelled_values
 from tabdar_pipeline.conditions import Conditions
 from tabdar_pipeline.errors import ModelDirectoryError
 from tabdar_pipeline.imputation import Progress, Request, complete_rows, conformed, impute
-from tabdar_pipeline.sampling.draws import BLOCK_ROWS
+from tabdar_pipeline.sampling.draws import BLOCK_ROWS, START, Place
 from tabdar_pipeline.sampling.engine import (
     Cells,
     Codes,
@@ -185,18 +185,26 @@ class Sampler:
         seed: int = 0,
         conditions: Conditions = FREE,
         blocks: Sequence[int] | None = None,
+        place: Place = START,
     ) -> Iterator[pa.RecordBatch]:
         """Synthetic rows, block by block; of a table of so many rows these blocks, or all."""
-        table = Table(self.engine, self.codec, self.schema, rows, seed, conditions)
+        table = Table(self.engine, self.codec, self.schema, rows, seed, conditions, place)
         return table.batches(blocks)
 
     def write_rows(
-        self, path: Path, rows: int, *, seed: int = 0, progress: Progress = lambda _done, _rows: None
+        self,
+        path: Path,
+        rows: int,
+        *,
+        seed: int = 0,
+        conditions: Conditions = FREE,
+        place: Place = START,
+        progress: Progress = lambda _done, _rows: None,
     ) -> None:
         """Synthetic rows as a parquet file, block by block: never the whole table."""
         done = 0
         with pq.ParquetWriter(path, self.arrow_schema, compression="zstd") as writer:
-            for batch in self.sample_batches(rows, seed=seed):
+            for batch in self.sample_batches(rows, seed=seed, conditions=conditions, place=place):
                 writer.write_batch(batch)
                 done += batch.num_rows
                 progress(done, rows)

@@ -69,6 +69,7 @@ class TabDAR:
         warm: Self | None = None,
         design: Design = OURS,
         started: float | None = None,
+        alone: Sequence[str] = (),
         **overrides: Any,
     ) -> Self:
         """Learn a table. `overrides` are fields of FitSettings: seconds, epochs, seed, device, ...
@@ -76,8 +77,9 @@ class TabDAR:
         `constraints`: what synthetic rows keep; discovered, where not given. `resume`: a folder that
         keeps the state of training once a minute; a later fit of the same table with the same settings
         goes on from it. `warm`: a model of an earlier state of the table, whose codec and weights this
-        one begins with. `design`: how the model is built, such as `PAPER`, the pure form of the paper. `started`: when the budget began to run, by `time.perf_counter`; now, where it
-        is not given.
+        one begins with. `design`: how the model is built, such as `PAPER`, the pure form of the paper. `started`:
+        when the budget began to run, by `time.perf_counter`; now, where it is not given. `alone`: columns that rows
+        will be asked for by, whatever constraints tie them.
         """
         started = time.perf_counter() if started is None else started
         settings = replace(settings or FitSettings(), **overrides)
@@ -87,7 +89,7 @@ class TabDAR:
         schema = schema or infer_schema(rows, name)
         schema.refuse_few(rows.num_rows)
         if warm is None:
-            codec = fit_codec(rows, schema, constraints, settings, design)
+            codec = fit_codec(rows, schema, constraints, settings, design, alone)
         else:
             warm.refuse_other(schema)
             codec = warm.codec.renewed(rows, schema)

@@ -56,11 +56,20 @@ class Rules:
     ties: tuple[Tie, ...] = ()
 
     @classmethod
-    def fit(cls, constraints: Sequence[Constraint], table: pa.Table, schema: TableSchema) -> Self:
-        """Choose the differences, and note the ranges; ties are learned later, from codes."""
+    def fit(
+        cls,
+        constraints: Sequence[Constraint],
+        table: pa.Table,
+        schema: TableSchema,
+        alone: Sequence[str] = (),
+    ) -> Self:
+        """Choose the differences, and note the ranges; ties are learned later, from codes.
+
+        Times that are to stand alone are never modelled by their distance: rows are drawn again where they must.
+        """
         summed = {n: _values(table[n]) for c in constraints if isinstance(c, Arithmetic) for n in c.columns}
         ranges = {n: (float(np.nanmin(v)), float(np.nanmax(v))) for n, v in summed.items()}
-        return cls(tuple(constraints), _gaps(constraints, table, schema), ranges)
+        return cls(tuple(constraints), _gaps(constraints, table, schema, alone), ranges)
 
     def learn_ties(
         self,
@@ -280,11 +289,13 @@ def _tie_from_json(record: Mapping[str, Any]) -> Tie:
     return Tie(columns, codes, record["leads"], tuple(record["nulls"]))
 
 
-def _gaps(constraints: Sequence[Constraint], table: pa.Table, schema: TableSchema) -> dict[str, str]:
+def _gaps(
+    constraints: Sequence[Constraint], table: pa.Table, schema: TableSchema, alone: Sequence[str]
+) -> dict[str, str]:
     """Each time that is never before another, and the nearest such one."""
     near: dict[str, tuple[float, str]] = {}
     for constraint in constraints:
-        if not isinstance(constraint, Inequality):
+        if not isinstance(constraint, Inequality) or constraint.high in alone:
             continue
         low, high = (schema[name] for name in constraint.columns)
         if not low.kind is high.kind is Kind.DATETIME or low.arrow_type != high.arrow_type:

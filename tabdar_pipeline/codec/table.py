@@ -64,14 +64,16 @@ class TableCodec:
         missing: Missing = "generated",
         constraints: Sequence[Constraint] = (),
         rng: np.random.Generator | None = None,
+        alone: Sequence[str] = (),
     ) -> Self:
         """Learn one codec for each modelled column; missing cells are a code of their own, or unknown.
 
-        `rng` blurs how many rows must share a value; without it the threshold is exact.
+        `rng` blurs how many rows must share a value; without it the threshold is exact. Columns that stand `alone`
+        are modelled by themselves whatever constraints tie them, so that rows can be asked for by them.
         """
         codecs: list[ColumnCodec] = []
         protected: dict[str, Protection] = {}
-        rules = Rules.fit(constraints, table, schema)
+        rules = Rules.fit(constraints, table, schema, alone)
         for column in schema.modelled:
             values = modelled_values(rules, table, column)
             if missing == "unknown":
@@ -133,6 +135,11 @@ class TableCodec:
     def referring(self, table: pa.Table, schema: TableSchema) -> "TableCodec":
         """The same codec with foreign keys as in a whole table: in a part of it, fewer rows share a value."""
         columns = [c for c in schema.columns if c.kind is Kind.FOREIGN_KEY]
+        return replace(self, made={**self.made, **{c.name: _made(c, combined(table, c)) for c in columns}})
+
+    def keyed(self, table: pa.Table, schema: TableSchema) -> "TableCodec":
+        """The same codec with keys as in a whole table: those of a part may be real ones of another part."""
+        columns = [c for c in schema.columns if c.kind is Kind.KEY]
         return replace(self, made={**self.made, **{c.name: _made(c, combined(table, c)) for c in columns}})
 
     def refuse_too_many(self, rows: int, schema: TableSchema) -> None:
