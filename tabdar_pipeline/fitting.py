@@ -42,6 +42,7 @@ _WARM = 0.4  # of the learning rate, where an earlier model is begun with: it mu
 _EPOCH_STEPS = 75  # where the device likes so small a batch
 DEFAULT_SECONDS = 120.0
 KEEP_EVERY_S = 60.0
+_LOGITS = 20_000_000  # of all codes and rows that are validated on: they are in memory at once
 _THRESHOLDS = 1  # stream of the random part of how many rows must share a value
 
 
@@ -146,7 +147,7 @@ def fit_network(
     }
     config = TrainConfig(**chosen | dict(design.training))
     learner = _learner(encoded, codec, settings, hardware, config, {**_SIZES[preset], **design.sizes}, warm)
-    rows, validation = _rows(encoded, settings.seed, hardware.device)
+    rows, validation = _rows(encoded, int(codec.offsets[-1]), settings.seed, hardware.device)
     records = training.train(
         learner,
         rows,
@@ -269,14 +270,14 @@ def _batch(rows: int, device: str) -> int:
     return int(np.clip(2 ** round(np.log2(max(rows, 1) / _EPOCH_STEPS)), 16, most))
 
 
-def _rows(encoded: EncodedTable, seed: int, device: "torch.device") -> "tuple[Rows, Rows]":
-    """Rows to learn from, and rows to validate on (a twentieth, no more than 2,000)."""
+def _rows(encoded: EncodedTable, codes: int, seed: int, device: "torch.device") -> "tuple[Rows, Rows]":
+    """Rows to learn from, and rows to validate on (a twentieth, no more than 2,000; fewer where codes are very many)."""
     import torch
 
     from tabdar_pipeline.model.training import Rows
 
     order = np.random.default_rng(seed).permutation(len(encoded))
-    held = min(len(encoded) // 20, 2000)
+    held = min(len(encoded) // 20, 2000, max(_LOGITS // codes, 256))
 
     def rows(indices: Any) -> Rows:
         part = encoded.take(indices)

@@ -13,7 +13,7 @@ from tabdar_pipeline.errors import ConditionError, UsageError
 from tabdar_pipeline.sampling.engine import Cells
 from tabdar_pipeline.sampling.limits import Limit
 from tabdar_pipeline.sampling.ties import Tie
-from tabdar_pipeline.schemas.constraints import Combination, Product, Sum, from_record, to_record
+from tabdar_pipeline.schemas.constraints import Combination, Dependency, Product, Sum, from_record, to_record
 from tabdar_pipeline.schemas.contract import Contract
 from tabdar_pipeline.schemas.discovery import discover
 from tabdar_pipeline.schemas.infer import infer_schema
@@ -239,3 +239,20 @@ def test_no_product_is_found_on_coarse_grids(seed: int) -> None:
     assert not [
         p for p in discover(table, infer_schema(table, "t")) if isinstance(p.constraint, Product | Sum)
     ]
+
+
+def test_a_column_of_very_many_levels_determines_another() -> None:
+    """Found on some levels with all of their rows, since a sample of rows holds hardly one of them twice."""
+    rng = np.random.default_rng(0)
+    zips = rng.integers(0, 2000, 30_000)
+    table = pa.table(
+        {
+            "zip": [f"{z:05d}" for z in zips],
+            "city": [f"city {z % 300}" for z in zips],
+            "other": (zips * 7 + rng.integers(0, 2, 30_000)) % 300,
+        }
+    )
+    table = table.set_column(2, "other", pa.array([f"o{i}" for i in table["other"].to_pylist()]))
+    found = {p.constraint for p in discover(table, infer_schema(table, "t"))}
+
+    assert found == {Dependency("zip", "city")}

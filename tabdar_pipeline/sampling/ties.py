@@ -133,8 +133,9 @@ def barred(
     for tie in ties:
         if column in tie.columns:
             open_ = tie.open(column, cells, known, logits.shape[1])
-            open_ |= ~(open_ & (logits > BARRED))[:, inside].any(axis=1, keepdims=True)
-            logits = np.where(open_, logits, BARRED)
+            if not open_.all():
+                open_ |= ~(open_ & (logits > BARRED))[:, inside].any(axis=1, keepdims=True)
+                logits = np.where(open_, logits, BARRED)
     return logits
 
 

@@ -3,13 +3,14 @@
 Cheap tests on a sample of rows prune, and what is left is held against every row.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from tabdar_pipeline.schemas.arithmetic import ROWS, arithmetic
 from tabdar_pipeline.schemas.columns import Column, Kind
@@ -25,6 +26,7 @@ from tabdar_pipeline.schemas.constraints import (
 )
 from tabdar_pipeline.schemas.table import TableSchema
 
+Codes = NDArray[np.int64]
 SAMPLE = 5000  # rows on which candidates are pruned
 LEVELS = 1000  # of a column that determines another
 EACH = 8  # rows that share a level, on average, or a dependency is no news
@@ -54,7 +56,7 @@ def discover(table: pa.Table, schema: TableSchema) -> tuple[Proposal, ...]:
     candidates = [
         *_inequalities(head, modelled),
         *arithmetic(head, modelled),
-        *_dependencies(head, modelled),
+        *_dependencies(head, table, modelled),
         *_nulls(table, modelled),
     ]
     candidates += fixed_combinations(head, modelled, candidates)
@@ -96,22 +98,47 @@ def _inequalities(head: pa.Table, columns: Sequence[Column]) -> Iterator[Constra
                 yield rule if strict.broken(known).any() else strict
 
 
-def _dependencies(head: pa.Table, columns: Sequence[Column]) -> Iterator[Constraint]:
+def _dependencies(head: pa.Table, table: pa.Table, columns: Sequence[Column]) -> Iterator[Constraint]:
     """Pairs of columns of which one's value gives the other's; of two that give each other, the first alone."""
     levels = {c.name: codes(head[c.name]) for c in columns if c.kind in (Kind.CATEGORY, Kind.NUMBER)}
-    sizes = {name: int(it.max(initial=-1)) + 1 for name, it in levels.items()}
-    few = [name for name, size in sizes.items() if 2 <= size <= min(LEVELS, head.num_rows // EACH)]
-    if not few:
-        return
-    every = np.stack([levels[name] for name in few], axis=1)
-    for i, on in enumerate(few):
-        ordered = every[np.argsort(every[:, i], kind="stable")]
-        same = (ordered[1:, i] == ordered[:-1, i])[:, None]
-        both = same & (ordered[1:] >= 0) & (ordered[:-1] >= 0)
-        follows = ~(both & (ordered[1:] != ordered[:-1])).any(axis=0)
-        for j in np.flatnonzero(follows):
-            if i != j and (sizes[few[j]], -j) < (sizes[on], -i):
-                yield Dependency(on, few[j])
+    few = [name for name, it in levels.items() if 2 <= _size(it) <= min(LEVELS, head.num_rows // EACH)]
+    for on in few:
+        yield from _followers(on, {name: levels[name] for name in few})
+    many = [
+        c.name for c in columns if c.kind is Kind.CATEGORY and c.name not in few and _size(levels[c.name]) > 1
+    ]
+    for on in many:
+        part = _levels_whole(table, on)
+        if part is not None:
+            yield from _followers(on, {name: codes(part[name]) for name in (*few, *many)})
+
+
+def _followers(on: str, levels: Mapping[str, Codes]) -> Iterator[Constraint]:
+    """The columns with fewer levels than one, or as many and after it, that follow from it in all rows (N,)."""
+    names = list(levels)
+    every = np.stack(list(levels.values()), axis=1)
+    every = every[np.argsort(levels[on], kind="stable")]
+    sizes = every.max(axis=0, initial=-1) + 1
+    i = names.index(on)
+    same = (every[1:, i] == every[:-1, i])[:, None]
+    both = same & (every[1:] >= 0) & (every[:-1] >= 0)
+    follows = ~(both & (every[1:] != every[:-1])).any(axis=0) & (sizes >= 2)
+    for j in np.flatnonzero(follows):
+        if i != j and (sizes[j], -j) < (sizes[i], -i):
+            yield Dependency(on, names[j])
+
+
+def _levels_whole(table: pa.Table, name: str) -> pa.Table | None:
+    """The rows of some levels of a column that has very many, all of each; none where they are hardly shared."""
+    every = codes(table[name])
+    if _size(every) * EACH > table.num_rows:
+        return None
+    return table.filter(pa.array(every % max(table.num_rows // SAMPLE, 1) == 0))
+
+
+def _size(levels: Codes) -> int:
+    """How many levels there are."""
+    return int(levels.max(initial=-1)) + 1
 
 
 def _nulls(table: pa.Table, columns: Sequence[Column]) -> Iterator[Constraint]:
