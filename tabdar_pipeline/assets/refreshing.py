@@ -1,7 +1,7 @@
 """Which way a refresh goes, and its model: as plain functions."""
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -15,7 +15,7 @@ from tabdar_pipeline.codec.coverage import unspoken
 from tabdar_pipeline.errors import ModelDirectoryError, SourceError
 from tabdar_pipeline.quality.drift import Drift, drift
 from tabdar_pipeline.quality.holdout import split
-from tabdar_pipeline.release.refresh import Demand, Refresh, Way, drifted, grown, settle
+from tabdar_pipeline.release.refresh import Demand, Refresh, RefreshPolicy, Way, drifted, grown, settle
 from tabdar_pipeline.schemas.contract import Contract
 from tabdar_pipeline.schemas.drift import Difference, differences
 from tabdar_pipeline.warehouse.duckdb import Warehouse
@@ -36,6 +36,7 @@ class Decided:
     refresh: Refresh
     data_version: str
     differences: tuple[Difference, ...] = ()
+    policy: RefreshPolicy = field(default_factory=RefreshPolicy)  # by which it was decided
 
     @property
     def stopped(self) -> tuple[Difference, ...]:
@@ -47,8 +48,7 @@ def decide_refresh(plan: Plan, warehouse: Warehouse, asked: Way = Way.SKIP) -> D
     """What the last snapshot demands since the last release, at least the way that a person asked for."""
     taken, rows, contract = steps.last_snapshot(plan)
     last, now = Served.read(plan.home), _now(warehouse, plan.target)
-    demands = [*_asked(asked), *_released(plan, last, now), *_settings(plan, last, contract), *_refused(plan)]
-    demands += _referred(released(warehouse, plan.table, contract.schema.references), now)
+    demands = [*_asked(asked), *standing(plan, warehouse, contract)]
     compared = _Compared((), (), None)
     if last is not None and last.data_version != taken.data_version and not _from_nothing(demands):
         compared = _compare(plan, last, rows, contract)
@@ -57,10 +57,17 @@ def decide_refresh(plan: Plan, warehouse: Warehouse, asked: Way = Way.SKIP) -> D
     refresh = settle(plan.refresh, demands, compared.drift, otherwise)
     if refresh.way is not Way.SKIP and last is not None and now is not None:
         refresh = settle(plan.refresh, [*demands, *_mistrusted(last, now)], compared.drift, otherwise)
-    decided = Decided(refresh, taken.data_version, compared.differences)
+    decided = Decided(refresh, taken.data_version, compared.differences, policy=plan.refresh)
     if not decided.stopped:
         shelf.put(plan.home, RECORD, decided)
     return decided
+
+
+def standing(plan: Plan, warehouse: Warehouse, contract: Contract) -> list[Demand]:
+    """What is demanded whatever is new in the source: by the release, the settings, and the last verdict."""
+    last, now = Served.read(plan.home), _now(warehouse, plan.target)
+    demands = [*_released(plan, last, now), *_settings(plan, last, contract), *_refused(plan)]
+    return [*demands, *_referred(released(warehouse, plan.table, contract.schema.references), now)]
 
 
 def decided_way(plan: Plan) -> Way:

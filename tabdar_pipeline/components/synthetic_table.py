@@ -8,13 +8,16 @@ from typing import Annotated, Any
 import dagster as dg
 from pydantic import Field
 
+from tabdar_pipeline.assets.news import news
 from tabdar_pipeline.assets.plan import Plan
 from tabdar_pipeline.assets.synthetic import Names, build_assets, specs
 from tabdar_pipeline.components.refresh import Refresh
-from tabdar_pipeline.components.table import Table, TableScaffolder
+from tabdar_pipeline.components.table import LOOK_S, WAREHOUSE, Table, TableScaffolder, Watch
+from tabdar_pipeline.errors import TabdarError, WarehouseLocked
 from tabdar_pipeline.release.policy import ReleasePolicy
 
 _SAFE = ReleasePolicy()
+NEWS_TAG = "tabdar/news"  # of a run that a schedule requests: why
 
 
 class Sample(dg.Model, dg.Resolvable):
@@ -77,6 +80,10 @@ class Policy(dg.Model, dg.Resolvable):
     inference: Annotated[
         float, Field(ge=0, le=1, description="Risk that a training row's column can be told from the others.")
     ] = _SAFE.inference
+    likelihood: Annotated[
+        float,
+        Field(ge=0, le=1, description="Risk that the model itself, which stays here, tells who was learned."),
+    ] = _SAFE.likelihood
 
     def resolved(self) -> ReleasePolicy:
         """The thresholds as the release room knows them."""
@@ -121,6 +128,29 @@ class SyntheticTable(Table):
     def execute(self, plan: Plan, asset_specs: Mapping[str, dg.AssetSpec]) -> list[Any]:
         """The assets that do the work; override to add to them."""
         return [*build_assets(plan, dict(asset_specs))]
+
+    def _schedule(self, plan: Plan, job: Any, cron: str) -> dg.ScheduleDefinition:
+        """Request the job where a tick finds something new, as `watch` looks or by a checksum."""
+        warehouse = replace(WAREHOUSE.at(plan.database), wait_s=LOOK_S)
+        watch = self.watch or Watch()
+
+        @dg.schedule(
+            name=f"{job.name}_schedule",
+            job=job,
+            cron_schedule=cron,
+            execution_timezone=self.timezone,
+            description=f"Refresh {plan.target} where {plan.table} has something new.",
+        )
+        def refresh() -> dg.RunRequest | dg.SkipReason:
+            try:
+                found = news(plan, warehouse, watch.by, watch.column)
+            except WarehouseLocked as error:
+                return dg.SkipReason(f"{plan.table} could not be looked at, and will be again: {error}")
+            except TabdarError as error:  # the run meets it as well, and its failure alarms whom it must
+                return dg.RunRequest(tags={NEWS_TAG: str(error)})
+            return dg.RunRequest(tags={NEWS_TAG: found.why}) if found.due else dg.SkipReason(found.why)
+
+        return refresh
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
         """Assets, blocking checks, one job, and a schedule where one is asked for."""
