@@ -380,12 +380,17 @@ def test_a_decision_for_another_snapshot_is_not_followed(root: Path) -> None:
     assert replace(plan, rows=3).refresh == plan.refresh
 
 
-def tick(root: Path, **attributes: Any) -> dg.RunRequest | dg.SkipReason:
-    """What a tick of the schedule answers."""
-    table = component(root, **{"schedule": "0 3 * * *"} | attributes)
-    (schedule,) = dg.build_defs_for_component(table).schedules or ()
+def tick(
+    root: Path, busy: dg.DagsterRunStatus | None = None, **attributes: Any
+) -> dg.RunRequest | dg.SkipReason:
+    """What a tick of the schedule answers, where there is a run of this status."""
+    defs = dg.build_defs_for_component(component(root, **{"schedule": "0 3 * * *"} | attributes))
+    (schedule,) = defs.schedules or ()
     assert isinstance(schedule, dg.ScheduleDefinition)
-    answer = schedule(dg.build_schedule_context())
+    with dg.DagsterInstance.ephemeral() as instance:
+        if busy:
+            instance.create_run_for_job(defs.resolve_job_def(schedule.job_name), status=busy)
+        answer = schedule(dg.build_schedule_context(instance=instance))
     assert isinstance(answer, dg.RunRequest | dg.SkipReason)
     return answer
 
@@ -467,6 +472,15 @@ def test_a_tick_that_finds_the_database_locked_says_who_holds_it(
     assert isinstance(skipped, dg.SkipReason)
     assert "could not be looked at" in why(skipped) and "holds it" in why(skipped)
     assert "Nothing new" in why(tick(root))
+
+
+def test_a_tick_waits_for_a_run_that_is_in_progress(root: Path) -> None:
+    """Two at once would work on the same files; one that has ended is none."""
+    waiting = tick(root, busy=dg.DagsterRunStatus.STARTED)
+
+    assert isinstance(waiting, dg.SkipReason)
+    assert "of refresh_synthetic_orders is in progress" in why(waiting)
+    assert isinstance(tick(root, busy=dg.DagsterRunStatus.FAILURE), dg.RunRequest)
 
 
 def test_a_checksum_of_too_many_cells_is_left_to_the_run(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,6 +19,7 @@ from tabdar_pipeline.release.policy import ReleasePolicy
 
 _SAFE = ReleasePolicy()
 NEWS_TAG = "tabdar/news"  # of a run that a schedule requests: why
+UNDERWAY = [dg.DagsterRunStatus[it] for it in ("QUEUED", "NOT_STARTED", "STARTING", "STARTED", "CANCELING")]
 
 
 class Sample(dg.Model, dg.Resolvable):
@@ -141,7 +143,10 @@ class SyntheticTable(Table):
             execution_timezone=self.timezone,
             description=f"Refresh {plan.target} where {plan.table} has something new.",
         )
-        def refresh() -> dg.RunRequest | dg.SkipReason:
+        def refresh(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+            busy = _in_progress(context.instance, job.name)
+            if busy is not None:
+                return dg.SkipReason(f"Run {busy} of {job.name} is in progress. Cancel it if it hangs.")
             try:
                 found = news(plan, warehouse, watch.by, watch.column)
             except WarehouseLocked as error:
@@ -168,3 +173,10 @@ class SyntheticTable(Table):
         asset_specs = self._specs(plan, steps, steps, condition)
         job = self._job("refresh", plan, asset_specs.values())
         return self._definitions(plan, self.execute(plan, asset_specs), [job])
+
+
+def _in_progress(instance: dg.DagsterInstance, job: str) -> str | None:
+    """A run of the job that has not ended, no older than a day: two at once would work on the same files."""
+    since = datetime.now(UTC) - timedelta(days=1)  # what is older was killed, and nobody told Dagster
+    of_job = dg.RunsFilter(job_name=job, statuses=UNDERWAY, created_after=since)
+    return next((run.run_id for run in instance.get_runs(of_job, limit=1)), None)
