@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Self
@@ -16,8 +17,8 @@ from tabdar_pipeline.blocks import Table
 from tabdar_pipeline.codec.table import TableCodec, modelled_values
 from tabdar_pipeline.conditions import Conditions
 from tabdar_pipeline.errors import ModelDirectoryError
-from tabdar_pipeline.imputation import Progress, Request, complete_rows, conformed, impute
-from tabdar_pipeline.sampling.draws import BLOCK_ROWS, START, Place
+from tabdar_pipeline.imputation import ORDERS, Progress, Request, complete_rows, conformed, impute
+from tabdar_pipeline.sampling.draws import BLOCK_ROWS, START, Draws, Place
 from tabdar_pipeline.sampling.engine import (
     Cells,
     Codes,
@@ -29,6 +30,7 @@ from tabdar_pipeline.sampling.engine import (
     revealed,
 )
 from tabdar_pipeline.sampling.heun import heun
+from tabdar_pipeline.sampling.likelihood import losses
 from tabdar_pipeline.sampling.memory import Flags, Memory, Shelf
 from tabdar_pipeline.sampling.schedule import STEPS, Quality, angles
 from tabdar_pipeline.sampling.states import States
@@ -37,6 +39,7 @@ from tabdar_pipeline.schemas.table import TableSchema
 from tabdar_pipeline.schemas.types import arrow_type
 
 FREE = Conditions()
+LOSS_ROWS = 256  # whose losses are measured together: their denoising takes many values a cell
 BACKBONE, QUERY, DENOISER = GRAPHS = "backbone.onnx", "query.onnx", "denoiser.onnx"
 
 
@@ -115,16 +118,16 @@ class OnnxEngine:
         with self.watch.time("asking"):
             return Condition(*self.query.run(["z", "logits"], feed))
 
+    def slope(self, x: Floats, theta: float, z: Floats, flat: Codes) -> Floats:
+        """F of the diffusion (M,)."""
+        feed = {"x": x, "theta": np.array([theta], np.float32), "z": z, "flat": flat}
+        found: Floats = self.denoiser.run(["slope"], feed)[0]
+        return found
+
     def residuals(self, z: Floats, flat: Codes, noise: Floats) -> Floats:
         """Draw residuals (M,)."""
-
-        def slope(x: Floats, theta: float) -> Floats:
-            feed = {"x": x, "theta": np.array([theta], np.float32), "z": z, "flat": flat}
-            found: Floats = self.denoiser.run(["slope"], feed)[0]
-            return found
-
         with self.watch.time("solving"):
-            drawn: Floats = heun(slope, noise, self.angles)
+            drawn: Floats = heun(lambda x, theta: self.slope(x, theta, z, flat), noise, self.angles)
         return drawn
 
 
@@ -151,7 +154,13 @@ def _session(path: Path, device: str) -> Any:
     options.log_severity_level = 3
     # Its fused residual and layer norm runs row by row, four times slower than the two alone.
     slow = ["SkipLayerNormFusion"]
-    return onnxruntime.InferenceSession(path, options, providers=_providers(device), disabled_optimizers=slow)
+    providers = _providers(device)
+    try:
+        return onnxruntime.InferenceSession(path, options, providers=providers, disabled_optimizers=slow)
+    except Exception as error:  # its own classes have no base of their own
+        raise ModelDirectoryError(
+            f"{str(path)!r} must be a graph that `tabdar export` wrote, however: {error}. Export it again."
+        ) from error
 
 
 def _providers(device: str) -> Sequence[str]:
@@ -219,6 +228,20 @@ class Sampler:
         """The table with its missing cells filled, a copy a draw."""
         return impute(self.engine, self.codec, self.schema, table, request or Request(), progress)
 
+    def losses(self, table: pa.Table, *, seed: int = 0) -> Floats:
+        """(N,) how badly the model knows each row: the loss that training descends, lower for likelier rows."""
+        encoded = self.codec.encode(conformed(table, self.schema), self.schema)
+        orders = [Draws.of(seed, k, len(self.codec.columns), rows=0).order for k in range(ORDERS)]
+
+        def work(start: int) -> Floats:
+            rows = slice(start, start + LOSS_ROWS)
+            cells = Cells(encoded.codes[rows], encoded.values[rows])
+            return losses(self.engine, cells, encoded.known[rows], orders)
+
+        with ThreadPoolExecutor(self.engine.workers) as pool:
+            found = [*pool.map(work, range(0, len(encoded), LOSS_ROWS))]
+        return np.concatenate([np.zeros(0, np.float32), *found])
+
     def unseen(self, table: pa.Table) -> dict[str, int]:
         """Cells, by column, of levels never seen or too rare to keep, and of numbers beyond those seen."""
         table = conformed(table, self.schema)
@@ -244,13 +267,14 @@ class OnnxSampler(Sampler):
         """Read a model directory that holds its ONNX graphs."""
         folder = Path(folder)
         it = checkpoint.describe(folder)
-        engine = OnnxEngine(
-            folder,
-            offsets=it.codec.offsets,
-            continuous=it.codec.continuous,
-            reveal=it.model["settings"]["train"]["reveal"],
-            steps=STEPS[quality],
-            device=device,
-            threads=threads,
-        )
+        with checkpoint.parsing(folder):
+            engine = OnnxEngine(
+                folder,
+                offsets=it.codec.offsets,
+                continuous=it.codec.continuous,
+                reveal=it.model["settings"]["train"]["reveal"],
+                steps=STEPS[quality],
+                device=device,
+                threads=threads,
+            )
         return cls(engine, it.codec, it.schema, it.fingerprint)

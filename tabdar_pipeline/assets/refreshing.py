@@ -1,7 +1,7 @@
 """Which way a refresh goes, and its model: as plain functions."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -16,7 +16,7 @@ from tabdar_pipeline.codec.coverage import unspoken
 from tabdar_pipeline.errors import ModelDirectoryError, SourceError
 from tabdar_pipeline.quality.drift import Drift, drift
 from tabdar_pipeline.quality.holdout import split
-from tabdar_pipeline.release.refresh import Demand, Refresh, Way, drifted, grown, settle
+from tabdar_pipeline.release.refresh import Demand, Refresh, RefreshPolicy, Way, drifted, grown, settle
 from tabdar_pipeline.schemas.contract import Contract
 from tabdar_pipeline.schemas.drift import Difference, differences
 from tabdar_pipeline.warehouse.duckdb import Warehouse
@@ -38,6 +38,7 @@ class Decided:
     data_version: str
     differences: tuple[Difference, ...] = ()
     due: tuple[str, ...] = ()  # partitions to be drawn anew
+    policy: RefreshPolicy = field(default_factory=RefreshPolicy)  # by which it was decided
 
     @property
     def stopped(self) -> tuple[Difference, ...]:
@@ -57,8 +58,7 @@ def decide_refresh(
     taken, rows, contract = steps.last_snapshot(plan)
     last, now = Served.read(plan.home), _now(warehouse, plan)
     due = partitioned.due(plan, warehouse, partitions) if partitions else Due()
-    general = [*_asked(asked), *_released(plan, last, now), *_settings(plan, last, contract)]
-    general += _referred(released(warehouse, plan.table, contract.schema.references), now)
+    general = [*_asked(asked), *_general(plan, warehouse, contract)]
     demands = [*general, *_refused(plan)]
     compared = _Compared((), (), None)
     if last is not None and last.data_version != taken.data_version and not _from_nothing(demands):
@@ -70,12 +70,24 @@ def decide_refresh(
     refresh = settle(plan.refresh, demands, compared.drift, otherwise)
     if refresh.way is not Way.SKIP and last is not None and now is not None:
         refresh = settle(plan.refresh, [*demands, *_mistrusted(last, now)], compared.drift, otherwise)
-    anew = due.every if general or not due.fresh else due.fresh
-    skipped = refresh.way is Way.SKIP
-    decided = Decided(refresh, taken.data_version, compared.differences, () if skipped else anew)
+    anew = () if refresh.way is Way.SKIP else due.every if general or not due.fresh else due.fresh
+    decided = Decided(refresh, taken.data_version, compared.differences, anew, plan.refresh)
     if not decided.stopped:
         shelf.put(plan.home, RECORD, decided)
     return decided
+
+
+def standing(plan: Plan, warehouse: Warehouse, contract: Contract) -> list[Demand]:
+    """What is demanded whatever is new in the source: by the release, the settings, and the last verdict."""
+    return [*_general(plan, warehouse, contract), *_refused(plan)]
+
+
+def _general(plan: Plan, warehouse: Warehouse, contract: Contract) -> Iterator[Demand]:
+    """What is demanded of all partitions, where there are any."""
+    last, now = Served.read(plan.home), _now(warehouse, plan)
+    yield from _released(plan, last, now)
+    yield from _settings(plan, last, contract)
+    yield from _referred(released(warehouse, plan.table, contract.schema.references), now)
 
 
 def decided_way(plan: Plan) -> Way:

@@ -165,6 +165,7 @@ def draw_candidate(plan: Plan, warehouse: Warehouse, progress: Callable[[int, in
 
 def judge_candidate(plan: Plan, progress: Callable[[str, float], None]) -> Judged:
     """Figures beside their floor, the suite, the decision, and the report that shows them."""
+    from tabdar_pipeline import runtime
     from tabdar_pipeline.quality import report
     from tabdar_pipeline.synthesizer import TabDAR
 
@@ -179,6 +180,7 @@ def judge_candidate(plan: Plan, progress: Callable[[str, float], None]) -> Judge
         seed=plan.sample_seed,
         progress=progress,
         learned=parts.learned,
+        losses=runtime.OnnxSampler.load(plan.home / MODEL, threads=plan.fit.threads).losses,
     )
     limits = plan.policy.limits(figures)
     model = TabDAR.load(plan.home / MODEL)

@@ -14,6 +14,7 @@ from tabdar_pipeline.assets.plan import Plan
 from tabdar_pipeline.assets.resources import ComputeResource, WarehouseResource
 from tabdar_pipeline.schemas.contract import Contract
 from tabdar_pipeline.warehouse.names import Relation
+from tabdar_pipeline.warehouse.publish import Release
 
 if TYPE_CHECKING:
     from tabdar_pipeline.model.training import EpochRecord
@@ -44,7 +45,7 @@ class Names:
         own = dg.AssetKey([_plain(source.schema), _plain(source.name)])
         return cls(
             own if plan.upstream is None else dg.AssetKey.from_user_string(plan.upstream),
-            dg.AssetKey([_plain(target.schema), _plain(target.name)]),
+            _release_key(target),
         )
 
     def step(self, name: str) -> dg.AssetKey:
@@ -361,11 +362,25 @@ def _release(plan: Plan, asset: dg.AssetSpec) -> dg.AssetsDefinition:
         context.log.info(f"published {published.label} as {published.relation}")
         return dg.MaterializeResult(
             data_version=dg.DataVersion(published.rows_hash),
-            metadata=metadata.release(plan, published, schema, Names.of(plan).source)
+            metadata=metadata.release(plan, published, schema, Names.of(plan).source, _referred(published))
             | {"seed": plan.sample_seed, "retired": metadata.lines(retired)},
         )
 
     return release
+
+
+def _referred(published: Release) -> dict[str, dg.TableColumnDep]:
+    """For each foreign key, the column of the release that its values were drawn from."""
+    found = {}
+    for name, it in published.manifest["references"].items():
+        if it["release"] is not None:  # else the candidate itself
+            target = Relation.parse(it["release"].rpartition(" ")[0])
+            found[name] = dg.TableColumnDep(_release_key(target), it["column"])
+    return found
+
+
+def _release_key(target: Relation) -> dg.AssetKey:
+    return dg.AssetKey([_plain(target.schema), _plain(target.name)])
 
 
 def op_name(asset: dg.AssetSpec) -> str:

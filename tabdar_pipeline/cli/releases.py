@@ -209,21 +209,11 @@ def hand_on(
     from tabdar_pipeline.release.documents import Released, documents
     from tabdar_pipeline.warehouse.duckdb import Warehouse
     from tabdar_pipeline.warehouse.export import Exported, export
+    from tabdar_pipeline.warehouse.names import Relation
 
     def texts(it: Exported) -> "Mapping[str, str]":
-        release = it.release
-        return documents(
-            Released(
-                target=release.target,
-                number=release.number,
-                created=release.created.isoformat(timespec="seconds"),
-                rows=release.row_count,
-                rows_hash=release.rows_hash,
-                types=it.types,
-                comments=it.comments,
-                manifest=release.manifest,
-            )
-        )
+        view = Relation.parse(it.release.target)
+        return documents(Released(view.schema, view.name, it.types, it.comments, it.release.manifest))
 
     release = export(Warehouse(warehouse), target, folder, texts, number, partition)
     typer.echo(f"{folder}: {release.identifier}, {release.row_count:,} rows")

@@ -28,6 +28,8 @@ from tabdar_pipeline.schemas.constraints import (
 from tabdar_pipeline.schemas.table import TableSchema
 from tabdar_pipeline.schemas.types import arrow_type, as_floats
 
+_OUTERMOST = 5  # rows
+
 Arrays = dict[str, pa.Array]
 Flags = NDArray[np.bool_]
 Codes = NDArray[np.int64]
@@ -52,7 +54,7 @@ class Rules:
 
     constraints: tuple[Constraint, ...] = ()
     gaps: Mapping[str, str] = field(default_factory=dict)  # a time, and the one that it is modelled from
-    ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)  # of columns in sums and products
+    ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)  # of what follows from others
     ties: tuple[Tie, ...] = ()
 
     @classmethod
@@ -69,7 +71,8 @@ class Rules:
         """
         summed = {n: _values(table[n]) for c in constraints if isinstance(c, Arithmetic) for n in c.columns}
         ranges = {n: (float(np.nanmin(v)), float(np.nanmax(v))) for n, v in summed.items()}
-        return cls(tuple(constraints), _gaps(constraints, table, schema, alone), ranges)
+        gaps = _gaps(constraints, table, schema, alone)
+        return cls(tuple(constraints), gaps, ranges | {name: _ends(table[name]) for name in gaps})
 
     def learn_ties(
         self,
@@ -162,8 +165,9 @@ class Rules:
             if not isinstance(constraint, _BY_CODES):  # these hold by construction
                 off |= constraint.broken(table)
         for name, (low, high) in self.ranges.items():
+            values = _values(table[name])
             with np.errstate(invalid="ignore"):
-                off |= (_values(table[name]) < low) | (_values(table[name]) > high)
+                off |= (values < low) | (values > high)
         return off
 
     def to_json(self) -> dict[str, Any]:
@@ -214,7 +218,17 @@ def _ticks(values: Any) -> Any:
 
 
 def _values(column: pa.ChunkedArray) -> NDArray[np.float64]:
+    """(N,) numbers, or times in units of their type; NaN where there is none."""
+    if pa.types.is_temporal(column.type):
+        column = _ticks(column)
     return np.asarray(as_floats(column).to_numpy(), np.float64)
+
+
+def _ends(times: pa.ChunkedArray) -> tuple[float, float]:
+    """Between which a time lies that follows from another: the means of the outermost rows, so that no one's own."""
+    known = np.sort(_values(times.drop_null()))
+    first, last = known[:_OUTERMOST], known[-_OUTERMOST:]
+    return float(min(np.ceil(first.mean()), first[-1])), float(max(np.floor(last.mean()), last[0]))
 
 
 def _first(observed: pa.Array | None, made: pa.Array) -> pa.Array:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,14 +10,18 @@ import dagster as dg
 from pydantic import Field
 
 from tabdar_pipeline.assets.keys import continuing
+from tabdar_pipeline.assets.news import news
 from tabdar_pipeline.assets.plan import Plan
 from tabdar_pipeline.assets.synthetic import Names, build_assets, specs
 from tabdar_pipeline.components.partitions import Partitions
 from tabdar_pipeline.components.refresh import Refresh
-from tabdar_pipeline.components.table import Table, TableScaffolder
+from tabdar_pipeline.components.table import LOOK_S, WAREHOUSE, Table, TableScaffolder, Watch
+from tabdar_pipeline.errors import TabdarError, WarehouseLocked
 from tabdar_pipeline.release.policy import ReleasePolicy
 
 _SAFE = ReleasePolicy()
+NEWS_TAG = "tabdar/news"  # of a run that a schedule requests: why
+UNDERWAY = [dg.DagsterRunStatus[it] for it in ("QUEUED", "NOT_STARTED", "STARTING", "STARTED", "CANCELING")]
 
 
 class Sample(dg.Model, dg.Resolvable):
@@ -79,6 +84,10 @@ class Policy(dg.Model, dg.Resolvable):
     inference: Annotated[
         float, Field(ge=0, le=1, description="Risk that a training row's column can be told from the others.")
     ] = _SAFE.inference
+    likelihood: Annotated[
+        float,
+        Field(ge=0, le=1, description="Risk that the model itself, which stays here, tells who was learned."),
+    ] = _SAFE.likelihood
 
     def resolved(self) -> ReleasePolicy:
         """The thresholds as the release room knows them."""
@@ -128,6 +137,37 @@ class SyntheticTable(Table):
         """The assets that do the work; override to add to them."""
         return [*build_assets(plan, dict(asset_specs))]
 
+    def _schedule(self, plan: Plan, job: Any, cron: str) -> dg.ScheduleDefinition:
+        """Request the job where a tick finds something new, as `watch` looks or by a checksum.
+
+        Of a table with partitions only the run knows which are due: it is requested at each tick.
+        """
+        if plan.partitions is not None:
+            return super()._schedule(plan, job, cron)
+        warehouse = replace(WAREHOUSE.at(plan.database), wait_s=LOOK_S)
+        watch = self.watch or Watch()
+
+        @dg.schedule(
+            name=f"{job.name}_schedule",
+            job=job,
+            cron_schedule=cron,
+            execution_timezone=self.timezone,
+            description=f"Refresh {plan.target} where {plan.table} has something new.",
+        )
+        def refresh(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+            busy = _in_progress(context.instance, job.name)
+            if busy is not None:
+                return dg.SkipReason(f"Run {busy} of {job.name} is in progress. Cancel it if it hangs.")
+            try:
+                found = news(plan, warehouse, watch.by, watch.column)
+            except WarehouseLocked as error:
+                return dg.SkipReason(f"{plan.table} could not be looked at, and will be again: {error}")
+            except TabdarError as error:  # the run meets it as well, and its failure alarms whom it must
+                return dg.RunRequest(tags={NEWS_TAG: str(error)})
+            return dg.RunRequest(tags={NEWS_TAG: found.why}) if found.due else dg.SkipReason(found.why)
+
+        return refresh
+
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
         """Assets, blocking checks, one job, and a schedule where one is asked for."""
         return self.definitions(Path(context.project_root))
@@ -165,3 +205,10 @@ class SyntheticTable(Table):
             release,
             f"Release the partitions of {plan.target} that have something new.",
         )
+
+
+def _in_progress(instance: dg.DagsterInstance, job: str) -> str | None:
+    """A run of the job that has not ended, no older than a day: two at once would work on the same files."""
+    since = datetime.now(UTC) - timedelta(days=1)  # what is older was killed, and nobody told Dagster
+    of_job = dg.RunsFilter(job_name=job, statuses=UNDERWAY, created_after=since)
+    return next((run.run_id for run in instance.get_runs(of_job, limit=1)), None)

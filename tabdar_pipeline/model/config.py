@@ -1,9 +1,11 @@
 """Sizes of the network and settings of its training: frozen, checked once."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from tabdar_pipeline.errors import UsageError
 from tabdar_pipeline.sampling.engine import Visibility
+
+MOST = 4096  # of any size: above, a directory was written by no one of ours
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +23,14 @@ class ModelConfig:
     denoiser_blocks: int = 2
 
     def __post_init__(self) -> None:
-        """Refuse sizes that no network can have."""
+        """Refuse sizes that no network can have, or none of ours."""
+        for name, size in asdict(self).items():
+            if not isinstance(size, int) or not 0 <= size <= MOST:
+                raise UsageError(
+                    f"{name} must be a whole number up to {MOST:,}, however: {size!r}. Correct it."
+                )
+        if not self.heads:
+            raise UsageError("heads must be at least 1, however there are none. Choose another number.")
         if self.width % self.heads:
             raise UsageError(
                 f"width must be a multiple of heads, however: width={self.width}, "

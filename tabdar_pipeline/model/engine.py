@@ -27,7 +27,7 @@ class TorchEngine:
         self.watch = Stopwatch()
         self.device = model.offsets.device
         self.revealing, self.asking = Reveal(model).to(self.device), Ask(model).to(self.device)
-        self.slope, self.angles = Slope(model), angles(steps)
+        self.slopes, self.angles = Slope(model), angles(steps)
 
     def memory(self, rows: int) -> AbstractContextManager[Memory]:
         """Nothing revealed."""
@@ -57,12 +57,20 @@ class TorchEngine:
         return torch.zeros(shape, device=self.device)
 
     @torch.no_grad()
+    def slope(self, x: Floats, theta: float, z: Floats, flat: Codes) -> Floats:
+        """F of the diffusion (M,)."""
+        noisy, conditions, codes = (torch.from_numpy(a).to(self.device) for a in (x, z, flat))
+        angle = torch.tensor([theta], device=self.device)
+        found: Floats = self.slopes(noisy, angle, conditions, codes).cpu().numpy()
+        return found
+
+    @torch.no_grad()
     def residuals(self, z: Floats, flat: Codes, noise: Floats) -> Floats:
         """Draw residuals (M,)."""
         conditions, codes, start = (torch.from_numpy(a).to(self.device) for a in (z, flat, noise))
 
         def slope(x: Tensor, theta: float) -> Tensor:
-            return self.slope(x, torch.tensor([theta], device=self.device), conditions, codes)
+            return self.slopes(x, torch.tensor([theta], device=self.device), conditions, codes)
 
         with self.watch.time("solving"):
             drawn: Floats = heun(slope, start, self.angles).cpu().numpy()

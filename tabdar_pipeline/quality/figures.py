@@ -6,9 +6,11 @@ from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from tabdar_pipeline.errors import UsageError
 from tabdar_pipeline.quality import detection, fidelity, privacy
+from tabdar_pipeline.quality.attacks.likelihood import Known
 from tabdar_pipeline.quality.audit import Audit, audit
 from tabdar_pipeline.quality.plain import Plain, plain
 from tabdar_pipeline.quality.utility import utility
@@ -19,6 +21,7 @@ NEIGHBOURS = 4_000  # rows of nearest-neighbour figures
 _AUDIT = 1  # stream of the audit's random numbers
 
 Progress = Callable[[str, float], None]
+Losses = Callable[[pa.Table], NDArray[np.floating]]  # (N,) how badly a model knows each row
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +60,12 @@ def evaluate(
     seed: int = 0,
     progress: Progress | None = None,
     learned: pa.Table | None = None,
+    losses: Losses | None = None,
 ) -> Figures:
     """Compare at equal sizes, seeded and subsampled, so that it takes seconds at any size.
 
     `learned`: all rows that the model learned, where `train` is a part of them; what they have, any row may.
+    `losses`: of the model that drew the synthetic table, which is then attacked as well.
     """
     names = [column.name for column in schema.modelled]
     if target is not None and target not in names:
@@ -85,7 +90,8 @@ def evaluate(
         tell("utility", 1.0)
         floor["utility"] = utility(real.sample(size, rng), b, target, seed)
         values["utility"] = utility(made, b, target, seed)
-    attacks = audit(a, b, s, np.random.default_rng([seed, _AUDIT]), lambda n, x: tell(n, (2 + x) / 3))
+    model = None if losses is None else (_known(a, train, losses), _known(b, holdout, losses))
+    attacks = audit(a, b, s, np.random.default_rng([seed, _AUDIT]), lambda n, x: tell(n, (2 + x) / 3), model)
     values |= {name: risk.low for name, risk in attacks.risks.items()}
     floor |= dict.fromkeys(attacks.risks, 0.0)
     pairs = fidelity.pair_errors(real, made)
@@ -100,6 +106,10 @@ def evaluate(
         seed,
         attacks,
     )
+
+
+def _known(rows: Plain, table: pa.Table, losses: Losses) -> Known:
+    return Known(rows, lambda places: losses(table.take(pa.array(places))))
 
 
 def _figures(real: Plain, other: Plain, train: Plain, seed: int, tell: Progress) -> dict[str, float]:

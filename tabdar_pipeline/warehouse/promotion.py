@@ -81,7 +81,7 @@ def promotions_of(connection: Connection, target: str) -> list[Promotion]:
         return []
     rows = connection.execute(
         "SELECT target, number, promoted, who, why FROM tabdar.promotions WHERE target = ? "
-        "ORDER BY promoted DESC, rowid DESC",
+        "ORDER BY rowid DESC",  # rows are only added; a clock may go back
         [target],
     ).fetchall()
     return [Promotion(name, number, when.replace(tzinfo=UTC), *said) for name, number, when, *said in rows]
