@@ -249,10 +249,9 @@ def test_a_column_of_very_many_levels_determines_another() -> None:
         {
             "zip": [f"{z:05d}" for z in zips],
             "city": [f"city {z % 300}" for z in zips],
-            "other": (zips * 7 + rng.integers(0, 2, 30_000)) % 300,
+            "other": [f"other {i}" for i in rng.integers(0, 300, 30_000)],
         }
     )
-    table = table.set_column(2, "other", pa.array([f"o{i}" for i in table["other"].to_pylist()]))
     found = {p.constraint for p in discover(table, infer_schema(table, "t"))}
 
     assert found == {Dependency("zip", "city")}

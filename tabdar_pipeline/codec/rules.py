@@ -37,7 +37,7 @@ _BY_CODES = (Dependency, NullWhen, Combination)  # hold by barring codes
 
 
 class Coded(Protocol):
-    """The codec of a column, as far as pairs need it."""
+    """The codec of a column, as far as ties need it."""
 
     @property
     def levels(self) -> int:

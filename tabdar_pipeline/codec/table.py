@@ -19,7 +19,7 @@ from tabdar_pipeline.codec.number import Cells, NumberCodec, NumberSettings
 from tabdar_pipeline.codec.protection import Protection, guarded, protection
 from tabdar_pipeline.codec.reference import ReferenceCodec
 from tabdar_pipeline.codec.rules import Rules
-from tabdar_pipeline.codec.text import TextCodec
+from tabdar_pipeline.codec.text import SHARED, TextCodec
 from tabdar_pipeline.errors import SourceError, UsageError
 from tabdar_pipeline.schemas.columns import Column, Kind
 from tabdar_pipeline.schemas.constraints import Constraint
@@ -230,8 +230,13 @@ def _made(column: Column, values: pa.Array) -> Made:
     if column.kind is Kind.FOREIGN_KEY:
         return ReferenceCodec.fit(values)
     if column.kind is Kind.TEXT and _texts(values.type):
-        return TextCodec.fit(values)
+        return TextCodec.fit(values, _shared(column))
     return IdentifierCodec.fit(values)
+
+
+def _shared(column: Column) -> int:
+    """Rows that must share a word of a text: any word where the source's type is no text, but written as one."""
+    return (column.rare or SHARED) if column.sql_type in ("VARCHAR", "JSON") else 1
 
 
 def _texts(kind: pa.DataType) -> bool:

@@ -61,15 +61,15 @@ class Place:
     ends: tuple[int, ...]  # the running sum of how many texts have each
 
     @classmethod
-    def of(cls, kind: str, tokens: Sequence[str]) -> Self:
+    def of(cls, kind: str, tokens: Sequence[str], shared: int) -> Self:
         """Learn the tokens that occur at a place."""
-        counted = Counter(tokens)
-        shared = [(t, n) for t, n in counted.most_common(_TOKENS) if n >= SHARED]
-        kept = {t for t, _ in shared}
+        least = shared if kind == _WORD else max(shared, SHARED)
+        common = [(t, n) for t, n in Counter(tokens).most_common(_TOKENS) if n >= least]
+        kept = {t for t, _ in common}
         others = [t for t in tokens if t not in kept]
-        made = _made(kind, others or tokens)
-        ends = tuple(accumulate(n for _, n in [*shared, *(made if others else ())]))
-        return cls(tuple(t for t, _ in shared), tuple(m for m, _ in made), ends)
+        made = _made(kind, others or tokens, shared)
+        ends = tuple(accumulate(n for _, n in [*common, *(made if others else ())]))
+        return cls(tuple(t for t, _ in common), tuple(m for m, _ in made), ends)
 
     def draw(self, chance: Chance, *, anew: bool) -> str:
         """One of them, as often as it occurs; or one that is made."""
@@ -97,10 +97,14 @@ class TextCodec:
     sieve: Sieve
     nulls: float  # share of missing cells
     is_json: bool = False
+    anew: bool = True  # whether words may be made where all that are shared give a real text
 
     @classmethod
-    def fit(cls, column: pa.Array) -> Self:
-        """Learn forms and shared tokens; no text is kept."""
+    def fit(cls, column: pa.Array, shared: int = SHARED) -> Self:
+        """Learn forms and tokens that `shared` rows have; no text is kept.
+
+        Where one row is enough, words belong to the type (an INTERVAL's "days"), and none is made.
+        """
         texts = column.drop_null().cast(pa.string()).to_pylist()
         step = max(len(texts) // LEARNED, 1)
         parsed = [_parsed(text) for text in texts[::step]]
@@ -112,9 +116,9 @@ class TextCodec:
             for f, ((signs, kinds), _) in enumerate(common)
         )
         ends = tuple(accumulate(n for _, n in common))
-        places = tuple(Place.of(kind, tokens) for (_, _, kind), tokens in groups.items())
+        places = tuple(Place.of(kind, tokens, shared) for (_, _, kind), tokens in groups.items())
         nulls = column.null_count / max(len(column), 1)
-        return cls(forms, ends, places, Sieve.of(texts), nulls, all(map(_is_json, texts)))
+        return cls(forms, ends, places, Sieve.of(texts), nulls, all(map(_is_json, texts)), shared > 1)
 
     def generate(self, start: int, rows: int, seed: int, kind: pa.DataType) -> pa.Array:
         """Cells of rows start..start+rows-1, in the column's type."""
@@ -128,7 +132,7 @@ class TextCodec:
             return None
         last = "null"
         for attempt in range(2 * _TRIES):
-            text = self._text(chance, anew=attempt >= _TRIES)
+            text = self._text(chance, anew=self.anew and attempt >= _TRIES)
             if self.is_json and not _is_json(text):
                 continue
             if self.sieve.passes(text):
@@ -158,6 +162,7 @@ class TextCodec:
             Sieve.from_json(record["sieve"]),
             record["nulls"],
             record["is_json"],
+            record["anew"],
         )
 
 
@@ -206,7 +211,7 @@ def _grouped(
     return groups
 
 
-def _made(kind: str, tokens: Sequence[str]) -> list[tuple[Made, int]]:
+def _made(kind: str, tokens: Sequence[str], shared: int) -> list[tuple[Made, int]]:
     """Forms of tokens that are made anew, the most frequent ones, with their weights."""
     shapes = Counter(map(_shape, tokens) if kind == _WORD else ("9" * len(t) for t in tokens))
     if kind == _WORD:
@@ -217,17 +222,17 @@ def _made(kind: str, tokens: Sequence[str]) -> list[tuple[Made, int]]:
         every = alphabet or "".join(sorted(c for c in characters if c.isascii())) or "0123456789"
         return [(Made(_MIXTURE, shape, alphabet=every), n) for shape, n in shapes.most_common(_MADE)]
     return [
-        (_number(shape, sorted(int(t) for t in tokens if len(t) == len(shape))), n)
+        (_number(shape, sorted(int(t) for t in tokens if len(t) == len(shape)), shared), n)
         for shape, n in shapes.most_common(_MADE)
     ]
 
 
-def _number(shape: str, values: Sequence[int]) -> Made:
-    """A number of so many digits between the outermost that `SHARED` rows reach, or any of so many digits."""
+def _number(shape: str, values: Sequence[int], shared: int) -> Made:
+    """A number of so many digits between the outermost that `shared` rows reach, or any of so many digits."""
     least = 10 ** (len(shape) - 1) if values[0] >= 10 ** (len(shape) - 1) and len(shape) > 1 else 0
-    if len(values) <= 2 * SHARED or values[SHARED - 1] == values[-SHARED]:
+    if shared > 1 and (len(values) <= 2 * shared or values[shared - 1] == values[-shared]):
         return Made(_NUMBER, shape, least, 10 ** len(shape) - 1)
-    return Made(_NUMBER, shape, values[SHARED - 1], values[-SHARED])
+    return Made(_NUMBER, shape, values[shared - 1], values[-shared])
 
 
 def _shape(word: str) -> str:
