@@ -24,6 +24,10 @@ from tabdar_pipeline.errors import ModelDirectoryError, StorageError, TabdarErro
 from tabdar_pipeline.schemas.table import TableSchema
 
 FORMAT = 1
+_MEANINGLESS = (  # what reading nonsense may raise; RuntimeError has recursion and what is not implemented
+    *(TabdarError, ArithmeticError, LookupError, TypeError, ValueError, AttributeError),
+    *(RuntimeError, StopIteration, MemoryError, OSError),
+)
 _PARTS = {"config": dict, "settings": dict, "history": list}  # of model.json
 MODEL, SCHEMA, CODEC = "model.json", "schema.json", "codec.json"
 WEIGHTS, MANIFEST = "weights.safetensors", "manifest.json"
@@ -57,7 +61,7 @@ def parsing(folder: Path) -> Iterator[None]:
         yield
     except ModelDirectoryError:
         raise
-    except (TabdarError, ArithmeticError, LookupError, TypeError, ValueError, AttributeError) as error:
+    except _MEANINGLESS as error:
         raise ModelDirectoryError(
             f"{str(folder)!r} must hold what `tabdar fit` writes, however it does not: "
             f"{type(error).__name__}: {error}. Restore it, or fit again."
