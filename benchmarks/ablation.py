@@ -1,6 +1,7 @@
 """Every departure of ours from the paper alone, and the way from the authors' published design to ours; equal seconds.
 
-    python benchmarks/ablation.py BENCHMARKS JUDGE_PYTHON MODELS adult magic [--seconds 45] [--only NAME ...] [--fit-only]
+    python benchmarks/ablation.py BENCHMARKS JUDGE_PYTHON MODELS adult magic [--seconds 45] [--only NAME ...]
+        [--fit-only]
 
 The judge halves each table; each design learns one half for so many seconds of one core, everything included,
 and draws as many rows. PATH goes from the published design (published.py) to ours, one step after the other; ALONE changes one thing of
@@ -9,12 +10,9 @@ random), and rows are completed of which every second column is given, from the 
 tables are kept in MODELS, and what was judged already is not judged again.
 """
 
-import argparse
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
@@ -22,19 +20,18 @@ import matplotlib as mpl
 mpl.use("Agg")
 
 import matplotlib.pyplot as plt
-import pandas as pd
 import published
+import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-from models import cpu_seconds, kept
-from quality import machine, run
+from halves import IMAGES, RESULTS, Halves, halves, keep, parser, records
+from models import cpu_seconds
 
 from tabdar_pipeline import TabDAR
 from tabdar_pipeline.codec.number import NumberSettings
 from tabdar_pipeline.fitting import PAPER, Design
 
-RECORDS = Path(__file__).parent / "results" / "ablation.json"
-PLOT = Path(__file__).parents[1] / "docs" / "images" / "ablation.png"
+RECORDS, PLOT, SEED = RESULTS / "ablation.json", IMAGES / "ablation.png", 0
 FIGURES = {
     "shape_error": "shape",
     "trend_error": "trend",
@@ -76,125 +73,62 @@ JOBS = ("ours", "reveal: mixed", "reveal: paper", "+ only what is visible is enc
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("benchmarks", type=Path)
-    parser.add_argument("judge_python")
-    parser.add_argument("models", type=Path)
-    parser.add_argument("tables", nargs="+")
-    parser.add_argument("--seconds", type=float, default=45)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--only", nargs="*", choices=[*PATH, *ALONE], default=[*PATH, *ALONE])
-    parser.add_argument("--fit-only", action="store_true")
-    args = parser.parse_args()
+    arguments = parser(__doc__, 45)
+    arguments.add_argument("--only", nargs="*", choices=[*PATH, *ALONE], default=[*PATH, *ALONE])
+    args = arguments.parse_args()
     torch.set_num_threads(1)
     for table in args.tables:
-        bench = Bench(args, table)
+        bench = halves(args, table)
         for name in args.only:
-            bench.learn(name)
-            if not args.fit_only and not bench.known(name):
-                bench.record(name)
-    draw(records())
+            key = {"table": table, "design": name, "seconds": args.seconds, "seed": SEED}
+            rows = learned(bench, name, args.seconds)
+            if args.fit_only or any({k: r[k] for k in key} == key for r in records(RECORDS)):
+                continue
+            found = bench.score(rows(), "ablation")
+            if name in JOBS:
+                found |= other_jobs(bench, model(bench, name, args.seconds))
+            keep(RECORDS, key, found)
+            print(table, name, {k: round(found["synthetic"][k], 3) for k in FIGURES}, flush=True)
+    draw(records(RECORDS))
 
 
-class Bench:
-    """One table, halved by the judge, and the designs that learn it."""
-
-    def __init__(self, args: argparse.Namespace, table: str) -> None:
-        self.args, self.table = args, table
-        self.work = args.models / table
-        self.judge = [args.judge_python, str(args.benchmarks / "judge.py")]
-        if not (self.work / "train.parquet").is_file():
-            run([*self.judge, "split", table, str(self.work)])
-        self.train = pq.read_table(self.work / "train.parquet")
-
-    def file(self, name: str) -> Path:
-        """What belongs to a design, without the end of its name."""
-        words = "".join(c if c.isalnum() else "-" for c in name)
-        return self.work / f"{words}-{self.args.seconds:.0f}-{self.args.seed}"
-
-    def learn(self, name: str) -> None:
-        """Fit a design, and keep it; of a published one, keep the rows that it draws."""
-        it = (PATH | ALONE)[name]
-        if isinstance(it, Ours):
-            kept(self.file(name), lambda: self.fit(it))
-        elif not self.rows(name).is_file():
-            self.fit_published(it).to_parquet(self.rows(name), index=False)
-
-    def rows(self, name: str) -> Path:
-        """Where as many rows as were learned lie, once a design has drawn them."""
-        return self.file(name).with_suffix(".parquet")
-
-    def drawn(self, name: str) -> Path:
-        """The same, drawn."""
-        out = self.rows(name)
-        if not out.is_file():
-            pq.write_table(TabDAR.load(self.file(name)).sample(len(self.train), seed=1, format="arrow"), out)
-        return out
-
-    def fit(self, it: Ours) -> TabDAR:
-        given = None if it.rules else ()
-        settings = {"seconds": self.args.seconds, "seed": self.args.seed, "threads": 1, **it.settings}
-        return TabDAR.fit(self.train, constraints=given, design=it.design, **settings)
-
-    def fit_published(self, switches: published.Switches) -> pd.DataFrame:
+def learned(bench: Halves, name: str, seconds: float) -> Callable[[], pa.Table]:
+    """What draws as many rows as a design learned from; those of a published one are drawn once, and kept."""
+    it = (PATH | ALONE)[name]
+    if isinstance(it, Ours):
+        fitted = model(bench, name, seconds)
+        return lambda: fitted.sample(len(bench.train), seed=1, format="arrow")
+    out = bench.work / f"{words(name)}-{seconds:.0f}-{SEED}.parquet"
+    if not out.is_file():
         with cpu_seconds():
-            model = published.fit(
-                self.train,
-                switches,
-                seconds=self.args.seconds,
-                seed=self.args.seed,
-                precision=torch.bfloat16,
-            )
-        return model.sample(len(self.train), torch.Generator().manual_seed(1))
-
-    def record(self, name: str) -> None:
-        scores = self.score(self.drawn(name))
-        found = {
-            **self.key(name),
-            "date": datetime.now(UTC).isoformat(timespec="seconds"),
-            "machine": machine(),
-            "synthetic": scores["synthetic"],
-            "floor": scores["floor"],
-        }
-        if name in JOBS:
-            model = TabDAR.load(self.file(name))
-            found |= {"imputed": self.imputed(model), "completed": self.completed(model)}
-        RECORDS.write_text(json.dumps([*records(), found], indent=1))
-        print(self.table, name, {k: round(found["synthetic"][k], 3) for k in FIGURES}, flush=True)
-
-    def score(self, out: Path) -> dict:
-        files = [str(self.work / f"{name}.parquet") for name in ("train", "holdout")]
-        return json.loads(run([*self.judge, "score", self.table, *files, str(out)]))
-
-    def imputed(self, model: TabDAR) -> dict:
-        """The judge's figures of hidden cells that were estimated."""
-        files = [str(self.work / f"{name}.parquet") for name in ("train", "holdout", "masked", "filled")]
-        run([*self.judge, "mask", self.table, files[1], files[2]])
-        pq.write_table(model.impute(pq.read_table(files[2]), point="mean"), files[3])
-        return json.loads(run([*self.judge, "impute", self.table, *files]))
-
-    def completed(self, model: TabDAR) -> dict:
-        """The judge's figures of fresh rows of which every second column is real, and the others are drawn."""
-        fresh, out = pq.read_table(self.work / "holdout.parquet"), self.work / "completed.parquet"
-        pq.write_table(model.sample(given=fresh.select(fresh.column_names[::2]), seed=1, format="arrow"), out)
-        return self.score(out)["synthetic"]
-
-    def key(self, name: str) -> dict:
-        return {
-            "table": self.table,
-            "design": name,
-            "seconds": self.args.seconds,
-            "seed": self.args.seed,
-        }
-
-    def known(self, name: str) -> bool:
-        return any({k: r[k] for k in self.key(name)} == self.key(name) for r in records())
+            network = published.fit(bench.train, it, seconds=seconds, seed=SEED, precision=torch.bfloat16)
+        pq.write_table(network.sample(len(bench.train), torch.Generator().manual_seed(1)), out)
+    return lambda: pq.read_table(out)
 
 
-def records() -> list[dict]:
-    return json.loads(RECORDS.read_text()) if RECORDS.exists() else []
+def model(bench: Halves, name: str, seconds: float) -> TabDAR:
+    """One of our designs."""
+    it = (PATH | ALONE)[name]
+    given = None if it.rules else ()
+    return bench.model(words(name), bench.train, seconds, constraints=given, design=it.design, **it.settings)
+
+
+def words(name: str) -> str:
+    """A design's name as that of a file."""
+    return "".join(c if c.isalnum() else "-" for c in name)
+
+
+def other_jobs(bench: Halves, fitted: TabDAR) -> dict:
+    """The judge's figures of hidden cells, estimated, and of fresh rows of which every second column is real."""
+    files = [bench.work / f"{name}.parquet" for name in ("train", "holdout", "masked", "filled")]
+    bench.judge("mask", bench.table, *files[1:3])
+    pq.write_table(fitted.impute(pq.read_table(files[2]), point="mean"), files[3])
+    given = bench.holdout.select(bench.holdout.column_names[::2])
+    completed = bench.score(fitted.sample(given=given, seed=1, format="arrow"), "completed")
+    return {
+        "imputed": json.loads(bench.judge("impute", bench.table, *files)),
+        "completed": completed["synthetic"],
+    }
 
 
 def draw(found: list[dict]) -> None:

@@ -4,11 +4,13 @@
 
 At each record of a run, the averaged weights are asked for the cross-entropy of each column and for the denoising loss
 at each of LEVELS, with the same orders and noise, on rows that were not learned. A residual that is standard normal
-whatever its row costs 1 at every noise level: what lies below is learned.
+whatever its row costs 1 at every noise level: what lies below is learned. Ours is followed, and the paper's pure form, in
+which the diffusion has no codes before it.
 """
 
 import time
 from collections.abc import Iterator
+from itertools import product
 
 import matplotlib as mpl
 
@@ -22,7 +24,7 @@ from halves import IMAGES, RESULTS, halves, keep, parser, records
 from models import cpu_seconds
 
 from tabdar_pipeline.codec.encoded import EncodedTable
-from tabdar_pipeline.fitting import FitSettings, column_specs, fit_codec
+from tabdar_pipeline.fitting import OURS, PAPER, Design, FitSettings, column_specs, fit_codec
 from tabdar_pipeline.model import training
 from tabdar_pipeline.model.config import ModelConfig, TrainConfig
 from tabdar_pipeline.model.diffusion import denoising_loss
@@ -32,38 +34,41 @@ from tabdar_pipeline.schemas.infer import infer_schema
 
 RECORDS, PLOT = RESULTS / "convergence.json", IMAGES / "convergence.png"
 LEVELS = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
-HELD = 2000
+HELD, ASKED = 2000, 500  # rows to validate on, and of these the ones that costs are taken of
+DESIGNS = {"ours": OURS, "paper": PAPER}
 
 
 def main() -> None:
     args = parser(__doc__, 60).parse_args()
     torch.set_num_threads(1)
-    for table in args.tables:
+    for table, name in product(args.tables, DESIGNS):
         with cpu_seconds():
-            found = list(followed(halves(args, table).train, args.seconds))
-        keep(RECORDS, {"table": table, "seconds": args.seconds}, {"levels": LEVELS, "history": found})
-        print(table, {k: found[-1][k] for k in ("step", "by_level")}, flush=True)
+            found = list(followed(halves(args, table).train, args.seconds, DESIGNS[name]))
+        key = {"table": table, "design": name, "seconds": args.seconds}
+        keep(RECORDS, key, {"levels": LEVELS, "history": found})
+        print(key, {k: found[-1][k] for k in ("step", "by_level")}, flush=True)
     draw(records(RECORDS))
 
 
-def followed(rows: pa.Table, seconds: float) -> Iterator[dict]:
+def followed(rows: pa.Table, seconds: float, design: Design) -> Iterator[dict]:
     """Train on rows, and say at each record what every column and noise level costs."""
     started, schema = time.perf_counter(), infer_schema(rows, "table")
-    codec = fit_codec(rows, schema, None, FitSettings())
+    codec = fit_codec(rows, schema, None, FitSettings(), design)
     encoded = codec.encode(rows, schema, np.random.default_rng(0))
     torch.manual_seed(0)
-    network, config = TabDAR(column_specs(codec), ModelConfig()), TrainConfig()
+    network, config = TabDAR(column_specs(codec), ModelConfig()), TrainConfig(reveal=design.reveal)
     order, learner = (
         np.random.default_rng(0).permutation(len(encoded)),
         training.learner(network, config, 0, Workers()),
     )
     learned, held = (tensors(encoded.take(part)) for part in (order[HELD:], order[:HELD]))
+    asked = held.take(torch.arange(ASKED))
     names = [column.name for column in schema.modelled]
     budget = training.Budget(seconds, None)
     run = training.train(learner, learned, held, config, budget, precision=torch.bfloat16, started=started)
     for record in run:
         spent = {"step": record.step, "seconds": record.seconds, "validation_loss": record.validation_loss}
-        yield spent | costs(learner.average.eval(), held, config, names)
+        yield spent | costs(learner.average.eval(), asked, config, names)
 
 
 def tensors(encoded: EncodedTable) -> training.Rows:
@@ -109,7 +114,11 @@ def draw(found: list[dict]) -> None:
             row[1].plot(seconds, [h["by_level"][i] for h in history], color=shade, label=f"{level:g}")
         for name in history[0]["denoising"]:
             row[2].plot(seconds, [h["denoising"].get(name) for h in history], lw=1, label=name)
-        row[0].set(yscale="log", ylabel=record["table"], title="codes: nats above the lowest, by column")
+        row[0].set(
+            yscale="log",
+            ylabel=f"{record['table']}, {record['design']}",
+            title="codes: nats above the lowest, by column",
+        )
         row[1].set(title="denoising loss by noise level")
         row[2].set(title="denoising loss by column")
         row[1].legend(fontsize=7, ncols=2)

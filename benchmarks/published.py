@@ -14,7 +14,6 @@ from typing import Protocol
 from unittest.mock import patch
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import torch
 from sklearn.preprocessing import QuantileTransformer
@@ -216,7 +215,7 @@ class Published:
         return training.Rows(*map(torch.from_numpy, arrays))
 
     @torch.no_grad()
-    def sample(self, rows: int, rng: torch.Generator) -> pd.DataFrame:
+    def sample(self, rows: int, rng: torch.Generator) -> pa.Table:
         """Rows in the order of the table's columns; each block of them has an order of its own."""
         self.network.eval()
         blocks = [self._block(min(BLOCK, rows - first), rng) for first in range(0, rows, BLOCK)]
@@ -225,7 +224,7 @@ class Published:
         drawn = {name: self.numbers.column(scores, i) for i, name in enumerate(self.names)}
         for k, (codec, name) in enumerate(self.categories):
             drawn[name] = decode_column(codec, codes[:, k], np.zeros(rows), self.kinds[name])
-        return pa.table({name: drawn[name] for name in self.schema.names}).to_pandas()
+        return pa.table({name: drawn[name] for name in self.schema.names})
 
     def _block(self, rows: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
         codes = torch.zeros(rows, len(self.categories), dtype=torch.long)
