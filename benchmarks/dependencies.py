@@ -1,8 +1,8 @@
 """Tables whose dependencies are known, learned and asked in every direction.
 
-    python benchmarks/dependencies.py [--seconds 60] [--seed 0] [--tables chain xor ...]
+    python benchmarks/dependencies.py MODELS [--seconds 60] [--seed 0] [--tables chain xor ...] [--fit-only]
 
-Of each table 20,000 rows are learned. Then each column is asked given each other one, and given all others, level by
+Of each table 20,000 rows are learned, and the model is kept in the folder MODELS. Then each column is asked given each other one, and given all others, level by
 level of categories and third by third of numbers, and compared with a million true rows under the same condition:
 total variation for categories, Kolmogorov-Smirnov distance for numbers, and the share of missing cells where there are any.
 """
@@ -23,6 +23,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from conditionals import kolmogorov_smirnov, total_variation
+from models import kept
 from quality import machine
 
 from tabdar_pipeline import TabDAR
@@ -98,12 +99,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument("models", type=Path)
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--tables", nargs="*", default=list(TABLES))
+    parser.add_argument("--fit-only", action="store_true")
     args = parser.parse_args()
     for name in args.tables:
-        cases = list(measure(name, args.seconds, args.seed))
+        model = learned(name, args)
+        if args.fit_only:
+            continue
+        cases = list(measure(model, name, args.seed))
         records = [r for r in read() if r["table"] != name]
         record = {
             "table": name,
@@ -129,12 +135,19 @@ def read() -> list[dict]:
     return json.loads(RECORD.read_text()) if RECORD.exists() else []
 
 
-def measure(name: str, seconds: float, seed: int) -> Iterator[dict]:
-    learned, true, fresh = (
-        pd.DataFrame(TABLES[name](np.random.default_rng([seed, i]), n))
-        for i, n in enumerate((LEARNED, TRUE, LEARNED))
-    )
-    model = TabDAR.fit(learned, name=name, seconds=seconds, seed=seed)
+def learned(name: str, args: argparse.Namespace) -> TabDAR:
+    """The model of a table, after so many seconds of one core."""
+    rows = made(name, args.seed, 0, LEARNED)
+    folder = args.models / f"{name}-{args.seconds:.0f}-{args.seed}"
+    return kept(folder, lambda: TabDAR.fit(rows, name=name, seconds=args.seconds, seed=args.seed, threads=1))
+
+
+def made(name: str, seed: int, stream: int, rows: int) -> pd.DataFrame:
+    return pd.DataFrame(TABLES[name](np.random.default_rng([seed, stream]), rows))
+
+
+def measure(model: TabDAR, name: str, seed: int) -> Iterator[dict]:
+    true, fresh = made(name, seed, 1, TRUE), made(name, seed, 2, LEARNED)
     every = {column: strata(true, column) for column in true}
     with duckdb.connect() as db:
         db.register("people", true)

@@ -18,10 +18,10 @@ from tabdar_pipeline.codec.table import Block, TableCodec
 from tabdar_pipeline.conditions import Conditions
 from tabdar_pipeline.errors import ConditionError
 from tabdar_pipeline.sampling.complete import complete
-from tabdar_pipeline.sampling.draws import BLOCK_ROWS, Draws
+from tabdar_pipeline.sampling.draws import BLOCK_ROWS, START, Draws, Place
 from tabdar_pipeline.sampling.engine import Cells, Engine
-from tabdar_pipeline.sampling.pairs import determined_last
 from tabdar_pipeline.sampling.resampled import SPARE, resampled
+from tabdar_pipeline.sampling.ties import determined_last
 from tabdar_pipeline.schemas.table import TableSchema
 
 TRIES = 10  # times that rows which break a constraint are drawn again
@@ -40,10 +40,11 @@ class Table:
     rows: int
     seed: int
     conditions: Conditions
+    place: Place = START
 
     def batches(self, blocks: Sequence[int] | None = None) -> Iterator[pa.RecordBatch]:
         """All blocks, or these; `engine.workers` are drawn side by side, and come in order."""
-        self.codec.refuse_too_many(self.rows, self.schema)
+        self.codec.refuse_too_many(self.place.row + self.rows, self.schema)
         which = [given.of_rows(self.rows, self.seed) for given in self.conditions.given]
         todo = iter(range(math.ceil(self.rows / BLOCK_ROWS)) if blocks is None else blocks)
         workers = self.engine.workers
@@ -69,7 +70,7 @@ class Table:
         fixed = [g.column for g in conditions.given] + list(conditions.limits)
         names = [self.schema.modelled[c].name for c in fixed]
         with self.engine.watch.time("decoding"):
-            block = Block(cells.codes, cells.values, first, self.seed)
+            block = Block(cells.codes, cells.values, self.place.row + first, self.seed)
             return self.codec.decode(block, self.schema, fixed=names)
 
     def _redrawn(self, block: int, cells: Cells, batch: pa.RecordBatch, chosen: Chosen) -> pa.RecordBatch:
@@ -106,17 +107,17 @@ class Table:
     def _cells(self, block: int, chosen: Chosen, rows: int, *, stream: int) -> Cells:
         """Given cells first, then the limited columns, then all others."""
         columns, limits = len(self.engine.offsets) - 1, self.conditions.limits
-        pairs = self.codec.rules.pairs
+        ties = self.conditions.ties or self.codec.rules.ties
         cells, visible = Cells.empty(rows, columns), np.zeros((rows, columns), bool)
         for given, values in zip(self.conditions.given, chosen, strict=True):
             cells.codes[:, given.column] = given.codes[values]
             cells.values[:, given.column] = given.residuals[values]
             visible[:, given.column] = True
-        draws = Draws.of(self.seed, block, columns, rows, stream)
-        draws = replace(draws, order=determined_last(draws.order, pairs))
+        draws = Draws.of(self.seed, self.place.block + block, columns, rows, stream)
+        draws = replace(draws, order=determined_last(draws.order, ties))
         if len(limits) > 1:
-            spare = Draws.of(self.seed, block, columns, SPARE * rows, stream + 1)
-            cells = resampled(self.engine, cells, visible, limits, spare, pairs)
+            spare = Draws.of(self.seed, self.place.block + block, columns, SPARE * rows, stream + 1)
+            cells = resampled(self.engine, cells, visible, limits, spare, ties)
             visible[:, list(limits)] = True
         beginning = draws.beginning(limits)
-        return complete(self.engine, cells, visible, ~visible, beginning, limits, pairs).cells
+        return complete(self.engine, cells, visible, ~visible, beginning, limits, ties).cells

@@ -5,16 +5,18 @@ import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from tabdar_pipeline import runtime
+from tabdar_pipeline.codec.encoded import EncodedTable
 from tabdar_pipeline.codec.number import NumberCodec, NumberSettings
-from tabdar_pipeline.codec.table import EncodedTable, Missing, TableCodec
+from tabdar_pipeline.codec.table import Missing, TableCodec
 from tabdar_pipeline.errors import UsageError
 from tabdar_pipeline.schemas.constraints import Constraint
 from tabdar_pipeline.schemas.discovery import discover
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
 
 Preset = Literal["auto", "small", "medium", "large"]
 _SIZES = {
-    "small": {"width": 64, "layers": 1},
+    "small": {"width": 64, "layers": 0, "decoder_layers": 2, "memory_heads": 1, "expansion": 1},
     "medium": {"width": 96, "layers": 3, "heads": 3},
     "large": {"width": 192, "layers": 6, "heads": 6, "denoiser_width": 128},
 }
@@ -39,8 +41,8 @@ _LEARNING_RATES = {"small": 5e-3, "medium": 4e-3, "large": 2e-3}
 _WARM = 0.4  # of the learning rate, where an earlier model is begun with: it must not be unlearned
 _EPOCH_STEPS = 75  # where the device likes so small a batch
 DEFAULT_SECONDS = 120.0
-REVEAL: "Visibility" = "cached"  # who sees whom: the default is what the judge prefers
 KEEP_EVERY_S = 60.0
+_LOGITS = 20_000_000  # of all codes and rows that are validated on: they are in memory at once
 _THRESHOLDS = 1  # stream of the random part of how many rows must share a value
 
 
@@ -68,6 +70,20 @@ class FitSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class Design:
+    """How the model is built: not a matter of the table, but of what the judge prefers (benchmarks/ablation.py)."""
+
+    reveal: "Visibility" = "cached"  # who sees whom among the columns
+    numbers: NumberSettings = field(default_factory=NumberSettings)
+    sizes: Mapping[str, int] = field(default_factory=dict)  # of ModelConfig, in place of the preset's
+    training: Mapping[str, Any] = field(default_factory=dict)  # of TrainConfig, in place of the defaults
+
+
+PAPER = Design("paper", NumberSettings(bins=1, atoms=0, atom_share=float("inf")))  # its pure form
+OURS = Design()
+
+
+@dataclass(frozen=True, slots=True)
 class Beginning:
     """An earlier model of the same table, whose weights the new one begins with."""
 
@@ -85,14 +101,25 @@ class Fitted:
 
 
 def fit_codec(
-    rows: pa.Table, schema: TableSchema, constraints: Sequence[Constraint] | None, settings: FitSettings
+    rows: pa.Table,
+    schema: TableSchema,
+    constraints: Sequence[Constraint] | None,
+    settings: FitSettings,
+    design: Design = OURS,
+    alone: Sequence[str] = (),
 ) -> TableCodec:
     """The codec of these rows; constraints are discovered where none are given."""
     if constraints is None:
         constraints = [proposal.constraint for proposal in discover(rows, schema)]
     thresholds = np.random.default_rng([settings.seed, _THRESHOLDS])
     return TableCodec.fit(
-        rows, schema, NumberSettings(), settings.missing, constraints=constraints, rng=thresholds
+        rows,
+        schema,
+        design.numbers,
+        settings.missing,
+        constraints=constraints,
+        rng=thresholds,
+        alone=alone,
     )
 
 
@@ -104,6 +131,7 @@ def fit_network(
     progress: "Callable[[EpochRecord], None] | None" = None,
     resume: Path | None = None,
     warm: Beginning | None = None,
+    design: Design = OURS,
     started: float,
 ) -> Fitted:
     """Train until the budget is spent; the weights are those of the best validation loss."""
@@ -112,13 +140,14 @@ def fit_network(
 
     hardware = _hardware(settings)
     preset = _preset(settings, hardware)
-    config = TrainConfig(
-        batch=_batch(len(encoded), hardware.device.type),
-        learning_rate=_LEARNING_RATES[preset] * (1.0 if warm is None else _WARM),
-        reveal=REVEAL,
-    )
-    learner = _learner(codec, settings, hardware, config, _SIZES[preset], warm)
-    rows, validation = _rows(encoded, settings.seed, hardware.device)
+    chosen: dict[str, Any] = {
+        "batch": _batch(len(encoded), hardware.device.type),
+        "learning_rate": _LEARNING_RATES[preset] * (1.0 if warm is None else _WARM),
+        "reveal": design.reveal,
+    }
+    config = TrainConfig(**chosen | dict(design.training))
+    learner = _learner(encoded, codec, settings, hardware, config, {**_SIZES[preset], **design.sizes}, warm)
+    rows, validation = _rows(encoded, int(codec.offsets[-1]), settings.seed, hardware.device)
     records = training.train(
         learner,
         rows,
@@ -128,7 +157,7 @@ def fit_network(
         precision=hardware.precision,
         started=started,
     )
-    with _kept(learner, resume, _key(encoded, settings, warm)) as keep:
+    with _kept(learner, resume, _key(encoded, settings, config, warm)) as keep:
         for record in records:
             if progress is not None:
                 progress(record)
@@ -201,6 +230,7 @@ def _preset(settings: FitSettings, hardware: _Hardware) -> str:
 
 
 def _learner(
+    encoded: EncodedTable,
     codec: TableCodec,
     settings: FitSettings,
     hardware: _Hardware,
@@ -218,9 +248,20 @@ def _learner(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
         network = Network(column_specs(codec), ModelConfig(**sizes) if warm is None else warm.network.config)
-    if warm is not None:
+    if warm is None:
+        network.heads.begin_with(torch.from_numpy(_occurring(encoded, codec)))
+    else:
         network.load_state_dict(warm.network.state_dict())
     return learner(network.to(hardware.device), config, settings.seed, Workers.join(hardware.device))
+
+
+def _occurring(encoded: EncodedTable, codec: TableCodec) -> NDArray[np.float32]:
+    """(K,) how often each code of all columns occurs, over how often it would if all of its column were alike."""
+    counts = [
+        np.bincount(encoded.codes[known, c], minlength=column.levels) + 0.5
+        for c, (column, known) in enumerate(zip(codec.columns, encoded.known.T, strict=True))
+    ]
+    return np.concatenate([it / it.mean() for it in counts]).astype(np.float32)
 
 
 def _batch(rows: int, device: str) -> int:
@@ -229,28 +270,28 @@ def _batch(rows: int, device: str) -> int:
     return int(np.clip(2 ** round(np.log2(max(rows, 1) / _EPOCH_STEPS)), 16, most))
 
 
-def _rows(encoded: EncodedTable, seed: int, device: "torch.device") -> "tuple[Rows, Rows]":
-    """Rows to learn from, and rows to validate on (a twentieth, no more than 2,000)."""
+def _rows(encoded: EncodedTable, codes: int, seed: int, device: "torch.device") -> "tuple[Rows, Rows]":
+    """Rows to learn from, and rows to validate on (a twentieth, no more than 2,000; fewer where codes are very many)."""
     import torch
 
     from tabdar_pipeline.model.training import Rows
 
     order = np.random.default_rng(seed).permutation(len(encoded))
-    held = min(len(encoded) // 20, 2000)
+    held = min(len(encoded) // 20, 2000, max(_LOGITS // codes, 256))
 
     def rows(indices: Any) -> Rows:
         part = encoded.take(indices)
-        arrays = (part.codes.astype(np.int32), part.values, part.known)
-        return Rows(*(torch.from_numpy(a).to(device) for a in arrays))
+        return Rows(*(torch.from_numpy(a).to(device) for a in (part.codes, part.values, part.known)))
 
     return rows(order[held:]), rows(order[:held] if held >= 10 else order)
 
 
-def _key(encoded: EncodedTable, settings: FitSettings, warm: Beginning | None) -> str:
+def _key(encoded: EncodedTable, settings: FitSettings, config: "TrainConfig", warm: Beginning | None) -> str:
     """What a kept training state belongs to: these rows, these settings, and what it began with."""
-    digest = hashlib.sha256(encoded.codes.tobytes())
-    digest.update(encoded.values.tobytes())
-    digest.update(json.dumps(asdict(settings), sort_keys=True).encode())
+    digest = hashlib.sha256(encoded.codes.data)
+    digest.update(encoded.values.data)
+    for record in (asdict(settings), asdict(config)):
+        digest.update(json.dumps(record, sort_keys=True).encode())
     if warm is not None:
         digest.update(warm.fingerprint.encode())
     return digest.hexdigest()

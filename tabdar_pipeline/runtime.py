@@ -17,7 +17,7 @@ from tabdar_pipeline.codec.table import TableCodec, modelled_values
 from tabdar_pipeline.conditions import Conditions
 from tabdar_pipeline.errors import ModelDirectoryError
 from tabdar_pipeline.imputation import Progress, Request, complete_rows, conformed, impute
-from tabdar_pipeline.sampling.draws import BLOCK_ROWS
+from tabdar_pipeline.sampling.draws import BLOCK_ROWS, START, Place
 from tabdar_pipeline.sampling.engine import (
     Cells,
     Codes,
@@ -31,6 +31,7 @@ from tabdar_pipeline.sampling.engine import (
 from tabdar_pipeline.sampling.heun import heun
 from tabdar_pipeline.sampling.memory import Flags, Memory, Shelf
 from tabdar_pipeline.sampling.schedule import STEPS, Quality, angles
+from tabdar_pipeline.sampling.states import States
 from tabdar_pipeline.sampling.stopwatch import Stopwatch
 from tabdar_pipeline.schemas.table import TableSchema
 from tabdar_pipeline.schemas.types import arrow_type
@@ -58,11 +59,12 @@ class OnnxEngine:
         self.backbone = _session(folder / BACKBONE, device)
         self.query = _session(folder / QUERY, device)
         self.denoiser = _session(folder / DENOISER, device)
-        shapes = {i.name: i.shape for i in self.backbone.get_inputs()}
-        self.encoded = sum(name.startswith("past_") for name in shapes) - 1
+        self.takes = {i.name: i.shape for i in self.backbone.get_inputs()}
+        kept = {i.name: i.shape for i in self.query.get_inputs()}["past_0"]
         self.arrays = len(self.backbone.get_outputs())
-        self.together = shapes["columns"] != [1]  # whether columns are revealed several at once
-        self.heads, self.width = int(shapes["past_0"][1]), int(shapes["past_0"][3])
+        self.encoded = self.arrays - sum(i.name[-1].isdigit() for i in self.query.get_inputs())
+        self.together = self.takes["columns"] != [1]  # whether columns are revealed several at once
+        self.heads, self.width = int(kept[1]), int(kept[3])
         self.shelf = Shelf(self._memory, BLOCK_ROWS)
 
     def memory(self, rows: int) -> AbstractContextManager[Memory]:
@@ -78,12 +80,32 @@ class OnnxEngine:
             for c in range(len(columns)):
                 self.remember(memory, columns[c : c + 1], shown[:, c : c + 1], cells)
             return
+        with self.watch.time("revealing"):
+            alike = self._alike(columns, cells)
+            if alike is None:
+                fresh = self._revealed(columns, shown, cells, memory)
+            else:
+                first = alike.first
+                parts = self._revealed(columns, shown[first], cells.rows(first), memory)
+                fresh = [part[alike.of] for part in parts]
+            memory.add(fresh, shown)
+
+    def _alike(self, columns: Codes, cells: Cells) -> States | None:
+        """Rows whose cells are equal, where a cell's keys and values depend on nothing but the cell."""
+        if self.encoded or len(columns) > 1:
+            return None
+        codes, values = cells.codes[:, columns[0]], cells.values[:, columns[0]]
+        found = States.together(len(codes)).parted(codes, values)
+        return None if found.apart else found
+
+    def _revealed(self, columns: Codes, shown: Flags, cells: Cells, memory: Memory) -> list[Floats]:
+        """Keys and values of these columns, as the graph gives them."""
         names = ("columns", "codes", "values", "earlier", "shown", "past_shown")
         inputs = revealed(columns, shown, cells, memory, self.reveal)
-        feed = dict(zip(names, inputs, strict=True))
+        feed = {n: array for n, array in zip(names, inputs, strict=True) if n in self.takes}
         feed |= {f"past_{i}": memory.arrays[i] for i in range(self.encoded)}
-        with self.watch.time("revealing"):
-            memory.add(self.backbone.run(None, feed), shown)
+        found: list[Floats] = self.backbone.run(None, feed)
+        return found
 
     def ask(self, memory: Memory, target: int) -> Condition:
         """What is known of the target column."""
@@ -163,18 +185,26 @@ class Sampler:
         seed: int = 0,
         conditions: Conditions = FREE,
         blocks: Sequence[int] | None = None,
+        place: Place = START,
     ) -> Iterator[pa.RecordBatch]:
         """Synthetic rows, block by block; of a table of so many rows these blocks, or all."""
-        table = Table(self.engine, self.codec, self.schema, rows, seed, conditions)
+        table = Table(self.engine, self.codec, self.schema, rows, seed, conditions, place)
         return table.batches(blocks)
 
     def write_rows(
-        self, path: Path, rows: int, *, seed: int = 0, progress: Progress = lambda _done, _rows: None
+        self,
+        path: Path,
+        rows: int,
+        *,
+        seed: int = 0,
+        conditions: Conditions = FREE,
+        place: Place = START,
+        progress: Progress = lambda _done, _rows: None,
     ) -> None:
         """Synthetic rows as a parquet file, block by block: never the whole table."""
         done = 0
         with pq.ParquetWriter(path, self.arrow_schema, compression="zstd") as writer:
-            for batch in self.sample_batches(rows, seed=seed):
+            for batch in self.sample_batches(rows, seed=seed, conditions=conditions, place=place):
                 writer.write_batch(batch)
                 done += batch.num_rows
                 progress(done, rows)

@@ -16,7 +16,9 @@ from tabdar_pipeline.conditions import resolve
 from tabdar_pipeline.errors import UsageError
 from tabdar_pipeline.fitting import (
     DEFAULT_SECONDS,
+    OURS,
     Beginning,
+    Design,
     FitSettings,
     column_specs,
     fit_codec,
@@ -65,7 +67,9 @@ class TabDAR:
         progress: "Callable[[EpochRecord], None] | None" = None,
         resume: Path | None = None,
         warm: Self | None = None,
+        design: Design = OURS,
         started: float | None = None,
+        alone: Sequence[str] = (),
         **overrides: Any,
     ) -> Self:
         """Learn a table. `overrides` are fields of FitSettings: seconds, epochs, seed, device, ...
@@ -73,8 +77,9 @@ class TabDAR:
         `constraints`: what synthetic rows keep; discovered, where not given. `resume`: a folder that
         keeps the state of training once a minute; a later fit of the same table with the same settings
         goes on from it. `warm`: a model of an earlier state of the table, whose codec and weights this
-        one begins with. `started`: when the budget began to run, by `time.perf_counter`; now, where it
-        is not given.
+        one begins with. `design`: how the model is built, such as `PAPER`, the pure form of the paper. `started`:
+        when the budget began to run, by `time.perf_counter`; now, where it is not given. `alone`: columns that rows
+        will be asked for by, whatever constraints tie them.
         """
         started = time.perf_counter() if started is None else started
         settings = replace(settings or FitSettings(), **overrides)
@@ -84,7 +89,7 @@ class TabDAR:
         schema = schema or infer_schema(rows, name)
         schema.refuse_few(rows.num_rows)
         if warm is None:
-            codec = fit_codec(rows, schema, constraints, settings)
+            codec = fit_codec(rows, schema, constraints, settings, design, alone)
         else:
             warm.refuse_other(schema)
             codec = warm.codec.renewed(rows, schema)
@@ -96,6 +101,7 @@ class TabDAR:
             progress=progress,
             resume=resume,
             warm=None if warm is None else Beginning(warm.network, warm.fingerprint),
+            design=design,
             started=started,
         )
         return cls(fitted.network, schema, codec, fitted.facts, fitted.history)
@@ -217,7 +223,9 @@ class TabDAR:
         from tabdar_pipeline.model import onnx
 
         home = folder or self._saved()
-        record = onnx.export(self.network, home, together=self._reveal != "cached")
+        record = onnx.export(
+            self.network, home, together=self._reveal != "cached" or not self.network.config.layers
+        )
         checkpoint.seal(home)
         return record
 

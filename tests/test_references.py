@@ -87,6 +87,7 @@ def test_the_manifest_says_which_release_is_referred_to_and_gives_the_rows_back(
         "column": "id",
         "release": "synthetic.customers r0001",
         "relation": "synthetic.customers__r0001",
+        "others": [],
     }
     assert reproduce(warehouse, "synthetic.orders", model).row is None
 

@@ -9,7 +9,9 @@ import pytest
 import torch
 from conftest import mixed_table
 
+from tabdar_pipeline.codec.number import NumberCodec
 from tabdar_pipeline.errors import SourceError, UsageError
+from tabdar_pipeline.fitting import PAPER, Design
 from tabdar_pipeline.synthesizer import TabDAR
 
 
@@ -89,14 +91,15 @@ def test_missing_cells_are_neither_imputed_nor_a_reason_to_fail() -> None:
     assert abs(missing["0"] - 0.1) < 0.08
 
 
-@pytest.mark.parametrize("reveal", ["paper", "mixed"])
-def test_the_forms_of_the_mask_train_and_sample(reveal: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The paper's pure form among them."""
-    monkeypatch.setattr("tabdar_pipeline.fitting.REVEAL", reveal)
-    model = TabDAR.fit(dependent(1500), epochs=15, seed=0)
+@pytest.mark.parametrize("design", [PAPER, Design("mixed")], ids=["paper", "mixed"])
+def test_the_forms_of_the_mask_train_and_sample(design: Design) -> None:
+    """The paper's pure form among them: one diffusion a number, and no values or bins before it."""
+    model = TabDAR.fit(dependent(1500), epochs=15, seed=0, design=design)
     made = model.sample(2000, seed=0, engine="torch")
+    numbers = [codec.levels for codec in model.codec.columns if isinstance(codec, NumberCodec)]
 
-    assert model.settings["train"]["reveal"] == reveal
+    assert model.settings["train"]["reveal"] == design.reveal
+    assert (max(numbers) == 1) == (design is PAPER)
     assert (made["a"] == made["b"]).mean() > 0.75
 
 

@@ -13,40 +13,27 @@ from numpy.typing import NDArray
 
 from tabdar_pipeline.codec.category import CategoryCodec
 from tabdar_pipeline.codec.constant import ConstantCodec
+from tabdar_pipeline.codec.encoded import EncodedTable
 from tabdar_pipeline.codec.identifier import IdentifierCodec
 from tabdar_pipeline.codec.number import Cells, NumberCodec, NumberSettings
 from tabdar_pipeline.codec.protection import Protection, guarded, protection
 from tabdar_pipeline.codec.reference import ReferenceCodec
 from tabdar_pipeline.codec.rules import Rules
+from tabdar_pipeline.codec.text import TextCodec
 from tabdar_pipeline.errors import SourceError, UsageError
 from tabdar_pipeline.schemas.columns import Column, Kind
 from tabdar_pipeline.schemas.constraints import Constraint
 from tabdar_pipeline.schemas.table import TableSchema
 from tabdar_pipeline.schemas.types import arrow_type
 
+PIECE = 2**20  # rows that are encoded at once
+
 ColumnCodec = NumberCodec | CategoryCodec
-Made = IdentifierCodec | ReferenceCodec | ConstantCodec  # of a column that is not modelled
+Made = IdentifierCodec | TextCodec | ReferenceCodec | ConstantCodec  # of a column that is not modelled
 
 # generated: a NULL is drawn like any value, and tells of the others. unknown: it is neither learned
 # nor evidence, as if the cell were not there.
 Missing = Literal["generated", "unknown"]
-
-
-@dataclass(frozen=True, slots=True)
-class EncodedTable:
-    """What the network learns from: codes, residuals, and which cells are known."""
-
-    codes: NDArray[np.int64]  # (N, C), 0 where unknown
-    values: NDArray[np.float32]  # (N, C) residuals, 0 where a code has none
-    known: NDArray[np.bool_]  # (N, C)
-
-    def __len__(self) -> int:
-        """N, the number of rows."""
-        return len(self.codes)
-
-    def take(self, rows: NDArray[np.int64]) -> "EncodedTable":
-        """These rows."""
-        return EncodedTable(self.codes[rows], self.values[rows], self.known[rows])
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,14 +64,16 @@ class TableCodec:
         missing: Missing = "generated",
         constraints: Sequence[Constraint] = (),
         rng: np.random.Generator | None = None,
+        alone: Sequence[str] = (),
     ) -> Self:
         """Learn one codec for each modelled column; missing cells are a code of their own, or unknown.
 
-        `rng` blurs how many rows must share a value; without it the threshold is exact.
+        `rng` blurs how many rows must share a value; without it the threshold is exact. Columns that stand `alone`
+        are modelled by themselves whatever constraints tie them, so that rows can be asked for by them.
         """
         codecs: list[ColumnCodec] = []
         protected: dict[str, Protection] = {}
-        rules = Rules.fit(constraints, table, schema)
+        rules = Rules.fit(constraints, table, schema, alone)
         for column in schema.modelled:
             values = modelled_values(rules, table, column)
             if missing == "unknown":
@@ -99,8 +88,8 @@ class TableCodec:
             protected[column.name] = protection(codec, values.drop_null(), own.shared)
         made = {c.name: _made(c, combined(table, c)) for c in schema.columns if not c.modelled}
         fitted = cls(tuple(codecs), made, protected, rules)
-        encoded = fitted.encode(table, schema)
-        learned = rules.learn_pairs(schema, codecs, np.where(encoded.known, encoded.codes, -1))
+        shared = [protected[column.name].rows for column in schema.modelled]
+        learned = rules.learn_ties(schema, codecs, lambda c: fitted.codes(table, schema, c), shared)
         return replace(fitted, rules=learned)
 
     def encode(
@@ -111,16 +100,32 @@ class TableCodec:
         Equal values lie anywhere in their interval of ranks where `rng` is given, to learn from; in
         its middle where it is not, so that a row's cells depend on nothing but the row.
         """
-        arrays = [modelled_values(self.rules, table, column) for column in schema.modelled]
-        cells = [
-            encode_column(codec, values, rng) for codec, values in zip(self.columns, arrays, strict=True)
-        ]
-        codes = np.stack([c.codes for c in cells], axis=1)
+        encoded = EncodedTable.empty(len(table), [codec.levels for codec in self.columns])
         for c, column in enumerate(schema.modelled):
-            if column.name in self.rules.gaps:  # the time is there, and not the one that it counts from
-                codes[arrays[c].is_null().to_numpy(False) & table[column.name].is_valid().to_numpy(), c] = -1
-        values = np.stack([c.residuals for c in cells], axis=1).astype(np.float32)
-        return EncodedTable(np.maximum(codes, 0), np.where(codes < 0, 0, values), codes >= 0)
+            values = modelled_values(self.rules, table, column)
+            gone = self._without_start(table, values, column)
+            for first in range(0, len(table), PIECE):
+                here = slice(first, first + PIECE)
+                cells = encode_column(self.columns[c], values.slice(first, PIECE), rng)
+                known = (cells.codes >= 0) & ~gone[here]
+                encoded.codes[here, c] = np.where(known, cells.codes, 0)
+                encoded.values[here, c] = np.where(known, cells.residuals, 0)
+                encoded.known[here, c] = known
+        return encoded
+
+    def codes(self, table: pa.Table, schema: TableSchema, place: int) -> NDArray[np.int64]:
+        """Codes (N,) of one modelled column, -1 where unknown."""
+        column = schema.modelled[place]
+        values = modelled_values(self.rules, table, column)
+        codes = encode_column(self.columns[place], values).codes
+        return np.where(self._without_start(table, values, column), -1, codes)
+
+    def _without_start(self, table: pa.Table, values: pa.Array, column: Column) -> NDArray[np.bool_]:
+        """Where a time is there (N,), and not the one that it counts from."""
+        if column.name not in self.rules.gaps:
+            return np.zeros(len(table), bool)
+        gone: NDArray[np.bool_] = values.is_null().to_numpy(False) & table[column.name].is_valid().to_numpy()
+        return gone
 
     def renewed(self, table: pa.Table, schema: TableSchema) -> "TableCodec":
         """The same codec with keys, texts and constants of a later state of the table: they are not learned."""
@@ -130,6 +135,11 @@ class TableCodec:
     def referring(self, table: pa.Table, schema: TableSchema) -> "TableCodec":
         """The same codec with foreign keys as in a whole table: in a part of it, fewer rows share a value."""
         columns = [c for c in schema.columns if c.kind is Kind.FOREIGN_KEY]
+        return replace(self, made={**self.made, **{c.name: _made(c, combined(table, c)) for c in columns}})
+
+    def keyed(self, table: pa.Table, schema: TableSchema) -> "TableCodec":
+        """The same codec with keys as in a whole table: those of a part may be real ones of another part."""
+        columns = [c for c in schema.columns if c.kind is Kind.KEY]
         return replace(self, made={**self.made, **{c.name: _made(c, combined(table, c)) for c in columns}})
 
     def refuse_too_many(self, rows: int, schema: TableSchema) -> None:
@@ -206,7 +216,11 @@ def _modelled_from_json(record: Mapping[str, Any]) -> ColumnCodec:
 
 
 def _made_from_json(record: Mapping[str, Any]) -> Made:
-    of: dict[str, type[Made]] = {"identifier": IdentifierCodec, "reference": ReferenceCodec}
+    of: dict[str, type[Made]] = {
+        "identifier": IdentifierCodec,
+        "text": TextCodec,
+        "reference": ReferenceCodec,
+    }
     return of.get(record["codec"], ConstantCodec).from_json(record)
 
 
@@ -215,7 +229,14 @@ def _made(column: Column, values: pa.Array) -> Made:
         return ConstantCodec.fit(values)
     if column.kind is Kind.FOREIGN_KEY:
         return ReferenceCodec.fit(values)
-    return IdentifierCodec.fit(values, unique=column.kind is Kind.KEY)
+    if column.kind is Kind.TEXT and _texts(values.type):
+        return TextCodec.fit(values)
+    return IdentifierCodec.fit(values)
+
+
+def _texts(kind: pa.DataType) -> bool:
+    plain = kind.value_type if pa.types.is_dictionary(kind) else kind
+    return pa.types.is_string(plain) or pa.types.is_large_string(plain) or pa.types.is_string_view(plain)
 
 
 def _continuous(codec: ColumnCodec) -> NDArray[np.bool_]:

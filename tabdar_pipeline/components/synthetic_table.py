@@ -8,8 +8,10 @@ from typing import Annotated, Any
 import dagster as dg
 from pydantic import Field
 
+from tabdar_pipeline.assets.keys import continuing
 from tabdar_pipeline.assets.plan import Plan
 from tabdar_pipeline.assets.synthetic import Names, build_assets, specs
+from tabdar_pipeline.components.partitions import Partitions
 from tabdar_pipeline.components.refresh import Refresh
 from tabdar_pipeline.components.table import Table, TableScaffolder
 from tabdar_pipeline.release.policy import ReleasePolicy
@@ -101,6 +103,9 @@ class SyntheticTable(Table):
     refresh: Annotated[
         Refresh, Field(description="What a refresh does with a source that has something new.")
     ] = Refresh()
+    partitions: Annotated[
+        Partitions | None, Field(description="A release for each partition of the source, under one view.")
+    ] = None
 
     @classmethod
     def get_spec(cls) -> dg.ComponentTypeSpec:
@@ -116,7 +121,8 @@ class SyntheticTable(Table):
             sample_seed=self.sample.seed,
             predict=self.policy.predict,
         )
-        return replace(plan, refresh=self.refresh.resolved())
+        parted = None if self.partitions is None else self.partitions.resolved()
+        return replace(plan, refresh=self.refresh.resolved(), partitions=parted)
 
     def execute(self, plan: Plan, asset_specs: Mapping[str, dg.AssetSpec]) -> list[Any]:
         """The assets that do the work; override to add to them."""
@@ -135,6 +141,27 @@ class SyntheticTable(Table):
         if condition is None and after:  # the source is no asset's: Dagster would wait for it
             source = dg.AssetSelection.assets(Names.of(plan).source)
             condition = dg.AutomationCondition.eager().ignore(source)
-        asset_specs = self._specs(plan, steps, steps, condition)
-        job = self._job("refresh", plan, asset_specs.values())
-        return self._definitions(plan, self.execute(plan, asset_specs), [job])
+        shared = {step: spec for step, spec in steps.items() if spec.partitions_def is None}
+        asset_specs = self._specs(plan, steps, shared, condition)
+        assets = self.execute(plan, asset_specs)
+        refresh = self._job("refresh", plan, [asset_specs[step] for step in shared])
+        if plan.partitions is None:
+            return self._definitions(plan, assets, [refresh])
+        parted = [spec for step, spec in asset_specs.items() if step not in shared]
+        release = self._job("release", plan, parted)
+        sensor = self._continuing(plan, release, asset_specs)
+        return self._definitions(plan, assets, [refresh, release], [sensor])
+
+    def _continuing(
+        self, plan: Plan, release: Any, asset_specs: Mapping[str, dg.AssetSpec]
+    ) -> dg.SensorDefinition:
+        """The sensor that goes on with the partitions where a refresh ends."""
+        each = plan.partitions is not None and plan.partitions.each
+        last, told = ("snapshot", "snapshot") if each else ("onnx", "drift")
+        return continuing(
+            f"partitions_of_{Names.of(plan).group}",
+            asset_specs[last].key,
+            asset_specs[told].key,
+            release,
+            f"Release the partitions of {plan.target} that have something new.",
+        )

@@ -310,7 +310,9 @@ class Table(dg.Component, dg.Model, dg.Resolvable):
 
         return changes
 
-    def _definitions(self, plan: Plan, assets: Sequence[Any], jobs: Sequence[Any]) -> dg.Definitions:
+    def _definitions(
+        self, plan: Plan, assets: Sequence[Any], jobs: Sequence[Any], sensors: Sequence[Any] = ()
+    ) -> dg.Definitions:
         """All of the table's definitions; the first job is the one that is scheduled and requested."""
         schedules = (
             [
@@ -325,6 +327,6 @@ class Table(dg.Component, dg.Model, dg.Resolvable):
             assets=assets,
             jobs=[*jobs, stewarding_job(plan, Names.of(plan).release, Names.of(plan).group)],
             schedules=schedules,
-            sensors=[self._sensor(plan, jobs[0], self.watch)] if self.watch else [],
+            sensors=[*sensors, *([self._sensor(plan, jobs[0], self.watch)] if self.watch else [])],
             resources={"warehouse": WAREHOUSE, "compute": COMPUTE} if self.resources == "bring" else {},
         )

@@ -12,7 +12,8 @@ class ModelConfig:
 
     width: int = 64  # E, of tokens and conditions
     heads: int = 2  # H; few wide heads are faster on a CPU than many narrow ones
-    layers: int = 1  # encoder blocks over the visible columns
+    memory_heads: int | None = None  # G of keys and values, shared by groups of heads; None: each its own
+    layers: int = 1  # encoder blocks over the visible columns; 0: a visible column is its own token
     decoder_layers: int = 1  # cross-attention blocks from a query to the visible columns
     expansion: int = 2  # MLP width over E
     frequencies: int = 6  # octaves of the periodic features of a rank
@@ -26,6 +27,16 @@ class ModelConfig:
                 f"width must be a multiple of heads, however: width={self.width}, "
                 f"heads={self.heads}. Choose another width."
             )
+        if self.heads % self.groups:
+            raise UsageError(
+                f"heads must be a multiple of memory_heads, however: heads={self.heads}, "
+                f"memory_heads={self.memory_heads}. Choose another number."
+            )
+
+    @property
+    def groups(self) -> int:
+        """G, the heads of keys and values."""
+        return self.memory_heads or self.heads
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,16 +32,17 @@ class TorchEngine:
     def memory(self, rows: int) -> AbstractContextManager[Memory]:
         """Nothing revealed."""
         config = self.model.config
-        blocks, heads = config.layers + config.decoder_layers, config.heads
-        return nullcontext(Memory(blocks, rows, heads, config.width // heads, self._zeros))
+        blocks, width = config.layers + config.decoder_layers, config.width // config.heads
+        return nullcontext(Memory(blocks, rows, config.groups, width, self._zeros))
 
     @torch.no_grad()
     def remember(self, memory: Memory, columns: Codes, shown: Flags, cells: Cells) -> None:
         """Reveal these columns in the rows that show them."""
         inputs = revealed(columns, shown, cells, memory, self.reveal)
         tensors = [torch.from_numpy(array).to(self.device) for array in inputs]
+        encoded = memory.arrays[: 2 * self.model.config.layers]
         with self.watch.time("revealing"):
-            memory.add(self.revealing(*tensors, memory.arrays), shown)
+            memory.add(self.revealing(*tensors, encoded), shown)
 
     @torch.no_grad()
     def ask(self, memory: Memory, target: int) -> Condition:

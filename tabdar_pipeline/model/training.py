@@ -24,7 +24,7 @@ from tabdar_pipeline.sampling.engine import Visibility
 class Rows:
     """Encoded rows on the training device."""
 
-    codes: Tensor  # (N, C) int32
+    codes: Tensor  # (N, C) int16 or int32
     values: Tensor  # (N, C) residuals
     known: Tensor  # (N, C) bool
 

@@ -56,20 +56,27 @@ def evaluate(
     target: str | None = None,
     seed: int = 0,
     progress: Progress | None = None,
+    learned: pa.Table | None = None,
 ) -> Figures:
-    """Compare at equal sizes, seeded and subsampled, so that it takes seconds at any size."""
+    """Compare at equal sizes, seeded and subsampled, so that it takes seconds at any size.
+
+    `learned`: all rows that the model learned, where `train` is a part of them; what they have, any row may.
+    """
     names = [column.name for column in schema.modelled]
     if target is not None and target not in names:
         raise UsageError(
             f"target must be a modelled column ({', '.join(map(repr, names))}), however: {target!r}."
         )
     rng = np.random.default_rng(seed)
-    a, b, s = plain([train, holdout, synthetic], schema)
+    a, b, s, *wider = plain([train, holdout, synthetic, *([] if learned is None else [learned])], schema)
     size = min(len(b), len(s), ROWS)
     real, fresh, made = a.sample(ROWS, rng), b.sample(size, rng), s.sample(size, rng)
     tell = progress or (lambda _name, _share: None)
     floor = _figures(real, fresh, a, seed, lambda n, x: tell(f"floor {n}", x / 3))
     values = _figures(real, made, a, seed, lambda n, x: tell(n, (1 + x) / 3))
+    floor["off_support"], values["off_support"] = (
+        privacy.off_support(wider[0] if wider else a, it) for it in (fresh, made)
+    )
     floor["copies"] = privacy.twins(a)  # equal rows fall on one side of the split
     floor["dcr_share"] = 0.5
     pools = a.sample(10 * NEIGHBOURS, rng), b.sample(10 * NEIGHBOURS, rng)
@@ -113,6 +120,5 @@ def _figures(real: Plain, other: Plain, train: Plain, seed: int, tell: Progress)
         found["c2st_boosted"] = detection.c2st_boosted(same, other, seed)
     tell("privacy", 0.9)
     found["copies"] = privacy.copies(train, other)
-    found["off_support"] = privacy.off_support(train, other)
     tell("done", 1.0)
     return found

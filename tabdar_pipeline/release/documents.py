@@ -39,6 +39,12 @@ class Released:
         """
         return f"{self.number}.0.0"
 
+    @property
+    def partition(self) -> str | None:
+        """Which part of the source it stands for: "north (region)"; None for all of it."""
+        found = self.manifest.get("partition") or None
+        return found and f"{found['key']} ({found['by']})"
+
 
 def documents(it: Released) -> dict[str, str]:
     """The text of each file, by name."""
@@ -82,6 +88,7 @@ def data_contract(it: Released) -> dict[str, Any]:
             {"property": "rowCount", "value": it.rows},
             {"property": "rowsHash", "value": it.rows_hash},
             {"property": "modelFingerprint", "value": it.manifest["model_fingerprint"]},
+            *([{"property": "partition", "value": it.partition}] if it.partition else []),
         ],
     }
 
@@ -113,6 +120,7 @@ def data_card(it: Released) -> str:
             f"# {it.target}, release {it.number}",
             "",
             f"{it.rows:,} synthetic rows of {len(it.types)} columns, published {it.created} (UTC).",
+            *([f"It stands for one partition of the source: {it.partition}."] if it.partition else []),
             f"Made from `{source['table']}`, data version `{str(source.get('data_version', ''))[:12]}`. No row is a real one.",
             "",
             "## Use",
