@@ -29,7 +29,10 @@ RECORDS = Path(__file__).parent / "results" / "imputation.json"
 PEERS = Path(__file__).parent / "peers" / "imputers.py"
 MECHANISMS = ("mcar", "mar", "mnar")
 METHODS = ("mean_mode", "knn", "iterative", "miceforest")
-ELSEWHERE = {"hyperimpute": "hyperimpute_python", "argn": "argn_python"}  # methods with an environment of their own
+ELSEWHERE = {
+    "hyperimpute": "hyperimpute_python",
+    "argn": "argn_python",
+}  # methods with an environment of their own
 DRAWS, INTERVAL = 20, 0.9
 DRAWN = 4_000  # rows of which cells are drawn so often
 COMMAND = str(Path(sys.executable).with_name("tabdar"))

@@ -281,9 +281,9 @@ def _point(codec: TableCodec, c: int, share: Floats, kind: pa.DataType, point: P
     column = codec.columns[c]
     if isinstance(column, CategoryCodec) or point == "mode":
         return decode_column(column, share.argmax(axis=1), np.zeros(len(share)), kind)
-    if point == "mean":
-        return column.line.column(share @ column.means(), kind)
     places = column.places()  # (K, Q)
+    if point == "mean":
+        return column.line.column(share @ places.mean(axis=1), kind)
     order = np.argsort(places, axis=None, kind="stable")
     spread = np.repeat(share / places.shape[1], places.shape[1], axis=1)[:, order]
     middle = (np.cumsum(spread, axis=1) < 0.5 * spread.sum(axis=1, keepdims=True)).sum(axis=1)

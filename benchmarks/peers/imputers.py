@@ -153,9 +153,7 @@ def argn(train: pd.DataFrame, categories: list[str]) -> Fill:
     def fill(masked: pd.DataFrame) -> pd.DataFrame:
         copies = []
         for _ in range(COPIES):
-            engine.generate(
-                workspace_dir=workspace, seed_data=masked, imputation={"columns": list(masked)}
-            )
+            engine.generate(workspace_dir=workspace, seed_data=masked, imputation={"columns": list(masked)})
             copies.append(pd.read_parquet(f"{workspace}/SyntheticData")[list(masked)])
         return pooled(copies, masked, categories)
 

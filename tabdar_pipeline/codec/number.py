@@ -205,11 +205,6 @@ class NumberCodec:
             ticks[a : a + b] = self.quantiles.value(middle).reshape(b, parts)
         return ticks
 
-    def means(self) -> Floats:
-        """(K,) the mean tick of each code; NULL and the like have none."""
-        dense = np.zeros(self.bins) if self.quantiles is None else self.quantiles.means(self.bins)
-        return np.r_[self.atoms, dense, np.zeros(self.levels - len(self.atoms) - self.bins)]
-
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
         q = self.quantiles

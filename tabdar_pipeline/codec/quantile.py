@@ -58,17 +58,6 @@ class Quantiles:
         """(2,) the smallest value and the largest."""
         return self.value(np.array([0.0, 1.0]))
 
-    def means(self, parts: int) -> Floats:
-        """The mean value (P,) of each of so many equal intervals of ranks: exact, however long its tail."""
-        ranks, values = np.r_[0, self.ranks, 1], np.r_[self.values[0], self.values, self.values[-1]]
-        below = np.r_[0, np.cumsum(np.diff(ranks) * (values[1:] + values[:-1]) / 2)]
-        edges = np.arange(parts + 1) / parts
-        j = np.minimum(np.searchsorted(ranks, edges, side="right"), len(ranks) - 1) - 1
-        width = np.maximum(ranks[j + 1] - ranks[j], 1e-12)  # of the knots around an edge
-        rise = (values[j + 1] - values[j]) * (edges - ranks[j]) / width
-        area = below[j] + (edges - ranks[j]) * (values[j] + rise / 2)
-        return np.asarray(np.diff(area) * parts)
-
     def interval(self, low: Floats, high: Floats) -> tuple[Floats, Floats]:
         """The ranks at which the value lies between low and high."""
         if self.rhythm is not None:
