@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from tabdar_pipeline.codec.table import Block, TableCodec
 from tabdar_pipeline.conditions import Conditions
+from tabdar_pipeline.errors import ConditionError
 from tabdar_pipeline.sampling.complete import complete
 from tabdar_pipeline.sampling.draws import BLOCK_ROWS, START, Draws, Place
 from tabdar_pipeline.sampling.engine import Cells, Engine
@@ -89,7 +90,19 @@ class Table:
             cells.values[bad[good]] = drawn.values[taken[good]]
             batch = self._decoded(cells, block * BLOCK_ROWS)
             self.engine.watch.count("redrawn", int(good.sum()))
+        else:
+            self._refuse_impossible(pa.Table.from_batches([batch]))
         return batch
+
+    def _refuse_impossible(self, drawn: pa.Table) -> None:
+        """Raise ConditionError where no row under the conditions keeps the constraints, however often drawn."""
+        rules, asked = self.codec.rules, self.conditions.given or self.conditions.limits
+        if asked and rules.broken(drawn).all():
+            broken = "; ".join(c.sentence for c in rules.constraints if c.broken(drawn).any())
+            raise ConditionError(
+                f"table {self.schema.name!r}: some row must be able to satisfy the condition and every constraint, "
+                f"however none that was drawn keeps: {broken or 'the range of a total'}. Change the condition."
+            )
 
     def _cells(self, block: int, chosen: Chosen, rows: int, *, stream: int) -> Cells:
         """Given cells first, then the limited columns, then all others."""

@@ -172,6 +172,8 @@ def test_rules_hold_in_any_block_under_conditions_and_in_torch(folder: Path, mod
     assert set(city["zip"].to_pylist()) <= {"10006", "10007", "10008"}
     with pytest.raises(ConditionError, match="distance from 'pickup'"):
         model.sample(10, where="dropoff > '2024-06-01'")
+    with pytest.raises(ConditionError, match=r"none that was drawn keeps.*child_age.*Change the condition"):
+        model.sample(10, where="child_age = 30 AND parent_age = 20", engine="torch")
 
 
 @pytest.mark.parametrize("point", ["draw", "median"])
