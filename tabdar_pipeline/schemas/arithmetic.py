@@ -56,8 +56,8 @@ def _pairs(kind: type[Sum] | type[Product], values: Mapping[str, Floats]) -> Ite
     digits = {name: decimals(column) for name, column in values.items()}
     off = np.array([0.51 * 10.0 ** -digits[name] for name in first])
     for one, other in combinations(first, 2):
-        whole = first[one] + first[other] if kind is Sum else first[one] * first[other]
-        with np.errstate(invalid="ignore"):
+        with np.errstate(invalid="ignore", over="ignore"):
+            whole = first[one] + first[other] if kind is Sum else first[one] * first[other]
             wrong = np.asarray(np.abs(every - whole[:, None]) > off + 1e-9 * np.abs(every))
         for total, broken in zip(first, np.any(wrong, axis=0).tolist(), strict=True):
             if not broken and total not in (one, other):
