@@ -19,6 +19,7 @@ ROWS = 100  # fewer show no rule
 SAMPLE = 1000  # rows
 FIRST = 64  # of them, on which most candidates fail
 COLUMNS = 40  # numbers among which parts are sought
+HUGE = 1e100  # numbers beyond it are not added up: their products are not finite
 DISTINCT = 20  # values that a product must have: on a coarser grid it comes about by chance
 NEWS = 0.5  # of the rows must have parts that are neither 0 nor 1
 CHANCE = 0.5  # a rule that as many shuffled rows keep is none
@@ -29,12 +30,13 @@ def arithmetic(head: pa.Table, columns: Sequence[Column]) -> Iterator[Arithmetic
     numbers = [c.name for c in columns if c.kind is Kind.NUMBER][:COLUMNS]
     head = head.slice(0, SAMPLE)
     values = {name: np.asarray(as_floats(head[name]).to_numpy(), np.float64) for name in numbers}
+    values = {name: it for name, it in values.items() if np.abs(it[np.isfinite(it)]).max(initial=0) < HUGE}
     found: dict[str, Arithmetic] = {}
     for rule in (*_pairs(Sum, values), *_pairs(Product, values)):
         if _new(rule, found) and _held(rule, head, values):
             found[rule.total] = rule
-    for total in numbers:
-        others = [name for name in numbers if name != total and name not in found]
+    for total in values:
+        others = [name for name in values if name != total and name not in found]
         if total not in found and len(others) > 2:
             parts = _addends(values[total], np.stack([values[name] for name in others], axis=1))
             long = Sum(total, tuple(others[i] for i in parts), decimals(values[total]))
@@ -56,8 +58,8 @@ def _pairs(kind: type[Sum] | type[Product], values: Mapping[str, Floats]) -> Ite
     digits = {name: decimals(column) for name, column in values.items()}
     off = np.array([0.51 * 10.0 ** -digits[name] for name in first])
     for one, other in combinations(first, 2):
-        whole = first[one] + first[other] if kind is Sum else first[one] * first[other]
         with np.errstate(invalid="ignore"):
+            whole = first[one] + first[other] if kind is Sum else first[one] * first[other]
             wrong = np.asarray(np.abs(every - whole[:, None]) > off + 1e-9 * np.abs(every))
         for total, broken in zip(first, np.any(wrong, axis=0).tolist(), strict=True):
             if not broken and total not in (one, other):

@@ -289,7 +289,7 @@ def _off(rule: Arithmetic, table: pa.Table) -> Flags:
     """(N,) the rows whose total is not what its parts give, by more than rounding."""
     values = {name: _floats(table[name]) for name in rule.columns}
     total = values[rule.total]
-    with np.errstate(invalid="ignore"):
+    with np.errstate(invalid="ignore", over="ignore"):
         off = np.abs(total - rule.whole(values))
         return np.asarray(off > 0.51 * 10.0**-rule.decimals + 1e-9 * np.abs(total))
 

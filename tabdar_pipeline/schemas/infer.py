@@ -16,6 +16,8 @@ from tabdar_pipeline.schemas.types import sql_type
 FEW_LEVELS = 50  # a string column with no more levels is a category, however few its rows
 REPEATED = 5  # with more levels, each must be shared by so many rows on average
 KEY_ROWS = 20  # uniqueness in fewer rows says nothing
+# Types that are carried as text, whose patterns are no keys: letters and digits cannot be any.
+_NO_KEYS = frozenset({"INTERVAL", "BIT", "TIME WITH TIME ZONE", "JSON"})
 _KEY_NAME = re.compile(r"(^|[_\W])(id|key|uuid|guid|nr|no|code|number)$|[a-z]Id$", re.IGNORECASE)
 
 
@@ -86,7 +88,7 @@ def _is_beyond_calendar(values: pa.ChunkedArray) -> bool:
 
 
 def _column(field: pa.Field, values: pa.ChunkedArray, sql: str | None, declared_key: bool) -> Column:
-    kind, reason = _kind(field.name, values, declared_key)
+    kind, reason = _kind(field.name, values, declared_key, sql in _NO_KEYS)
     return Column(
         field.name, kind, str(field.type), sql or sql_type(field.type), values.null_count > 0, reason
     )
@@ -98,7 +100,7 @@ def _referring(column: Column, references: str | None) -> Column:
     return replace(column, kind=Kind.FOREIGN_KEY, references=references, reason=f"refers to {references}")
 
 
-def _kind(name: str, values: pa.ChunkedArray, declared_key: bool) -> tuple[Kind, str]:
+def _kind(name: str, values: pa.ChunkedArray, declared_key: bool, written: bool) -> tuple[Kind, str]:
     kind, rows = values.type, len(values)
     if pa.types.is_dictionary(kind):
         values = pa.chunked_array([c.dictionary_decode() for c in values.chunks])
@@ -112,7 +114,7 @@ def _kind(name: str, values: pa.ChunkedArray, declared_key: bool) -> tuple[Kind,
         return Kind.CATEGORY, "true or false"
     if declared_key:
         return Kind.KEY, "declared as a key"
-    countable = pa.types.is_integer(kind) or _is_text(kind)
+    countable = pa.types.is_integer(kind) or (_is_text(kind) and not written)
     if countable and unique and rows >= KEY_ROWS and (_KEY_NAME.search(name) or _looks_like_key(values)):
         return Kind.KEY, "unique in every row, and named or formed as an identifier"
     if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
