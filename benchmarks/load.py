@@ -105,7 +105,7 @@ def tick(folder: Path, name: str, names: list[str], seconds: float) -> dict:
 
     schedule = collection(folder, names, seconds).resolve_schedule_def(f"refresh_synthetic_{name}_schedule")
     started = time.perf_counter()
-    with dg.DagsterInstance.ephemeral() as instance:
+    with dg.instance_for_test() as instance:
         answer = schedule(dg.build_schedule_context(instance=instance))
     assert isinstance(answer, dg.SkipReason), answer
     return {"tick_s": time.perf_counter() - started, "said": answer.skip_message}

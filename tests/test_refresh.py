@@ -387,7 +387,7 @@ def tick(
     defs = dg.build_defs_for_component(component(root, **{"schedule": "0 3 * * *"} | attributes))
     (schedule,) = defs.schedules or ()
     assert isinstance(schedule, dg.ScheduleDefinition)
-    with dg.DagsterInstance.ephemeral() as instance:
+    with dg.instance_for_test() as instance:  # a context is given no other than one on disk
         if busy:
             instance.create_run_for_job(defs.resolve_job_def(schedule.job_name), status=busy)
         answer = schedule(dg.build_schedule_context(instance=instance))
