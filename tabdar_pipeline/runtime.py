@@ -235,7 +235,7 @@ class Sampler:
 
         def work(start: int) -> Floats:
             rows = slice(start, start + LOSS_ROWS)
-            cells = Cells(encoded.codes[rows], encoded.values[rows])
+            cells = Cells(encoded.codes[rows].astype(np.int64), encoded.values[rows])
             return losses(self.engine, cells, encoded.known[rows], orders)
 
         with ThreadPoolExecutor(self.engine.workers) as pool:

@@ -39,7 +39,16 @@ LENIENT = {
     "copies": 1,
     "dcr_share": 0.5,
     **dict.fromkeys(
-        ("near_copies", "distance_ratio", "singling_out", "linkability", "membership", "inference"), 1
+        (
+            "near_copies",
+            "distance_ratio",
+            "singling_out",
+            "linkability",
+            "membership",
+            "inference",
+            "likelihood",
+        ),
+        1,
     ),
 }
 SHARES = [0.45, 0.35, 0.2]
