@@ -120,3 +120,15 @@ def test_a_calendar_of_even_days_is_none() -> None:
 
     assert Calendar.fit(days, np.full(len(days), 3.0), 5) is None
     assert Calendar.fit(days[:14], np.arange(14.0), 5) is None
+
+
+def test_a_condition_without_an_end_takes_all_that_lies_on_its_side() -> None:
+    """Half of the rows lie above their median; none of them below it, and none on a weekend."""
+    column = pa.array(np.random.default_rng(0).choice(DAYS[WEEKDAY < 5], 2000))
+    codec = NumberCodec.fit(column, NumberSettings())
+    middle = float(np.median(codec.line.ticks(column)))
+    parts = codec.within(middle, np.inf)
+    rows = codec.encode(column, np.random.default_rng(0)).codes
+
+    assert 0.4 < np.isin(rows, parts.codes).mean() < 0.6
+    assert len(codec.within(-np.inf, np.inf).codes) == codec.levels

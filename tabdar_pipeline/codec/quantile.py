@@ -61,7 +61,8 @@ class Quantiles:
     def interval(self, low: Floats, high: Floats) -> tuple[Floats, Floats]:
         """The ranks at which the value lies between low and high."""
         if self.rhythm is not None:
-            low, high = self.rhythm.stretched(low), self.rhythm.stretched(high)
+            first, last = self.ends + np.array([-1.0, 1.0])  # an open end is none of the line
+            low, high = (self.rhythm.stretched(np.clip(it, first, last)) for it in (low, high))
         return self._rank(low, "left"), self._rank(high, "right")
 
     def _rank(self, places: Floats, side: str) -> Floats:
