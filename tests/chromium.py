@@ -24,7 +24,7 @@ def free_port() -> int:
 
 def wait_for(url: str) -> None:
     """Until something answers there."""
-    for _ in range(240):
+    for _ in range(800):
         try:
             urllib.request.urlopen(url, timeout=2).read()
         except OSError:

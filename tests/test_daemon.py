@@ -100,11 +100,11 @@ def running(project: Path, *words: str) -> Iterator[None]:
         raise
     finally:
         process.terminate()
-        try:
+        with suppress(subprocess.TimeoutExpired):
             process.wait(30)
-        finally:
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)  # runs that it left
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)  # itself, where it did not end, and runs that it left
+        process.wait()
 
 
 def place(project: Path) -> dict[str, Any]:
