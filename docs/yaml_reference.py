@@ -6,6 +6,7 @@ from typing import Any, Literal, get_args, get_origin
 from pydantic.fields import FieldInfo
 
 from tabdar_pipeline.components.imputed_table import Impute, ImputedTable
+from tabdar_pipeline.components.partitions import Partitions
 from tabdar_pipeline.components.refresh import ColumnDrift, JointDrift, Refresh
 from tabdar_pipeline.components.synthetic_table import Policy, Sample, SyntheticTable
 from tabdar_pipeline.components.table import Fresh, Source, StepLimits, Train, Watch
@@ -28,6 +29,7 @@ SYNTHETIC = {
     "attributes.refresh": Refresh,
     "attributes.refresh.columns": ColumnDrift,
     "attributes.refresh.joint": JointDrift,
+    "attributes.partitions": Partitions,
 }
 IMPUTED = {
     "attributes": ImputedTable,

@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 
 from tabdar_pipeline.codec.table import Block, TableCodec
 from tabdar_pipeline.conditions import Conditions
+from tabdar_pipeline.errors import ConditionError
 from tabdar_pipeline.sampling.complete import complete
-from tabdar_pipeline.sampling.draws import BLOCK_ROWS, Draws
+from tabdar_pipeline.sampling.draws import BLOCK_ROWS, START, Draws, Place
 from tabdar_pipeline.sampling.engine import Cells, Engine
-from tabdar_pipeline.sampling.pairs import determined_last
 from tabdar_pipeline.sampling.resampled import SPARE, resampled
+from tabdar_pipeline.sampling.ties import determined_last
 from tabdar_pipeline.schemas.table import TableSchema
 
 TRIES = 10  # times that rows which break a constraint are drawn again
@@ -39,10 +40,11 @@ class Table:
     rows: int
     seed: int
     conditions: Conditions
+    place: Place = START
 
     def batches(self, blocks: Sequence[int] | None = None) -> Iterator[pa.RecordBatch]:
         """All blocks, or these; `engine.workers` are drawn side by side, and come in order."""
-        self.codec.refuse_too_many(self.rows, self.schema)
+        self.codec.refuse_too_many(self.place.row + self.rows, self.schema)
         which = [given.of_rows(self.rows, self.seed) for given in self.conditions.given]
         todo = iter(range(math.ceil(self.rows / BLOCK_ROWS)) if blocks is None else blocks)
         workers = self.engine.workers
@@ -68,7 +70,7 @@ class Table:
         fixed = [g.column for g in conditions.given] + list(conditions.limits)
         names = [self.schema.modelled[c].name for c in fixed]
         with self.engine.watch.time("decoding"):
-            block = Block(cells.codes, cells.values, first, self.seed)
+            block = Block(cells.codes, cells.values, self.place.row + first, self.seed)
             return self.codec.decode(block, self.schema, fixed=names)
 
     def _redrawn(self, block: int, cells: Cells, batch: pa.RecordBatch, chosen: Chosen) -> pa.RecordBatch:
@@ -88,22 +90,34 @@ class Table:
             cells.values[bad[good]] = drawn.values[taken[good]]
             batch = self._decoded(cells, block * BLOCK_ROWS)
             self.engine.watch.count("redrawn", int(good.sum()))
+        else:
+            self._refuse_impossible(pa.Table.from_batches([batch]))
         return batch
+
+    def _refuse_impossible(self, drawn: pa.Table) -> None:
+        """Raise ConditionError where no row under the conditions keeps the constraints, however often drawn."""
+        rules, asked = self.codec.rules, self.conditions.given or self.conditions.limits
+        if asked and rules.broken(drawn).all():
+            broken = "; ".join(c.sentence for c in rules.constraints if c.broken(drawn).any())
+            raise ConditionError(
+                f"table {self.schema.name!r}: some row must be able to satisfy the condition and every constraint, "
+                f"however none that was drawn keeps: {broken or 'the range of a total'}. Change the condition."
+            )
 
     def _cells(self, block: int, chosen: Chosen, rows: int, *, stream: int) -> Cells:
         """Given cells first, then the limited columns, then all others."""
         columns, limits = len(self.engine.offsets) - 1, self.conditions.limits
-        pairs = self.codec.rules.pairs
+        ties = self.conditions.ties or self.codec.rules.ties
         cells, visible = Cells.empty(rows, columns), np.zeros((rows, columns), bool)
         for given, values in zip(self.conditions.given, chosen, strict=True):
             cells.codes[:, given.column] = given.codes[values]
             cells.values[:, given.column] = given.residuals[values]
             visible[:, given.column] = True
-        draws = Draws.of(self.seed, block, columns, rows, stream)
-        draws = replace(draws, order=determined_last(draws.order, pairs))
+        draws = Draws.of(self.seed, self.place.block + block, columns, rows, stream)
+        draws = replace(draws, order=determined_last(draws.order, ties))
         if len(limits) > 1:
-            spare = Draws.of(self.seed, block, columns, SPARE * rows, stream + 1)
-            cells = resampled(self.engine, cells, visible, limits, spare, pairs)
+            spare = Draws.of(self.seed, self.place.block + block, columns, SPARE * rows, stream + 1)
+            cells = resampled(self.engine, cells, visible, limits, spare, ties)
             visible[:, list(limits)] = True
         beginning = draws.beginning(limits)
-        return complete(self.engine, cells, visible, ~visible, beginning, limits, pairs).cells
+        return complete(self.engine, cells, visible, ~visible, beginning, limits, ties).cells

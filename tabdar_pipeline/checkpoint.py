@@ -13,16 +13,22 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tabdar_pipeline.codec.table import TableCodec
-from tabdar_pipeline.errors import ModelDirectoryError, StorageError
+from tabdar_pipeline.errors import ModelDirectoryError, StorageError, TabdarError
 from tabdar_pipeline.schemas.table import TableSchema
 
 FORMAT = 1
+_MEANINGLESS = (  # what reading nonsense may raise; RuntimeError has recursion and what is not implemented
+    *(TabdarError, ArithmeticError, LookupError, TypeError, ValueError, AttributeError),
+    *(RuntimeError, StopIteration, MemoryError, OSError),
+)
+_PARTS = {"config": dict, "settings": dict, "history": list}  # of model.json
 MODEL, SCHEMA, CODEC = "model.json", "schema.json", "codec.json"
 WEIGHTS, MANIFEST = "weights.safetensors", "manifest.json"
 
@@ -40,9 +46,35 @@ class Description:
 def describe(folder: Path) -> Description:
     """Read and verify a model directory; raises ModelDirectoryError."""
     manifest = verify(folder)
-    codec = TableCodec.from_json(_read(folder / CODEC))
-    schema = TableSchema.from_json(_read(folder / SCHEMA))
-    return Description(_read(folder / MODEL), schema, codec, fingerprint(manifest))
+    with parsing(folder):
+        codec = TableCodec.from_json(_read(folder / CODEC))
+        schema = TableSchema.from_json(_read(folder / SCHEMA))
+        model = _read(folder / MODEL)
+        _refuse_strangers(codec, schema, model)
+        return Description(model, schema, codec, fingerprint(manifest))
+
+
+@contextmanager
+def parsing(folder: Path) -> Iterator[None]:
+    """What a file of a model directory cannot mean is a ModelDirectoryError, whoever wrote and sealed it."""
+    try:
+        yield
+    except ModelDirectoryError:
+        raise
+    except _MEANINGLESS as error:
+        raise ModelDirectoryError(
+            f"{str(folder)!r} must hold what `tabdar fit` writes, however it does not: "
+            f"{type(error).__name__}: {error}. Restore it, or fit again."
+        ) from error
+
+
+def _refuse_strangers(codec: TableCodec, schema: TableSchema, model: Any) -> None:
+    """Raise ValueError where the files are not of one model."""
+    names = [column.name for column in schema.columns if not column.modelled]
+    if len(codec.columns) != len(schema.modelled) or sorted(codec.made) != sorted(names):
+        raise ValueError(f"{CODEC} is of other columns than {SCHEMA}")
+    if not all(isinstance(model[name], kind) for name, kind in _PARTS.items()):
+        raise ValueError(f"{MODEL} must have {', '.join(_PARTS)}")
 
 
 def fingerprint(files: Mapping[str, str]) -> str:
@@ -59,12 +91,23 @@ def verify(folder: Path) -> dict[str, str]:
             "Name a directory that `tabdar fit` wrote."
         )
     manifest = _read(folder / MANIFEST)
+    with parsing(folder):
+        return _verified(folder, manifest)
+
+
+def _verified(folder: Path, manifest: Any) -> dict[str, str]:
     if manifest.get("format", 0) > FORMAT:
         raise ModelDirectoryError(
             f"{str(folder)!r} must be of format {FORMAT} or older, however it is of format "
             f"{manifest['format']}. Upgrade tabdar-pipeline."
         )
     files: dict[str, str] = manifest["files"]
+    missing = sorted({MODEL, SCHEMA, CODEC, WEIGHTS} - set(files))
+    if missing:
+        raise ModelDirectoryError(
+            f"{str(folder)!r} must list {', '.join(missing)} in {MANIFEST}, however it does not. "
+            "Restore it, or fit again."
+        )
     for name, expected in files.items():
         path = folder / Path(name).name
         if not path.is_file():
@@ -135,7 +178,7 @@ def _replace(aside: Path, folder: Path) -> None:
 def _read(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ModelDirectoryError(
             f"{str(path)!r} must be readable JSON, however: {error}. Restore it, or fit again."
         ) from error

@@ -19,6 +19,7 @@ from tabdar_pipeline.codec.table import TableCodec, encode_column
 from tabdar_pipeline.errors import ConditionError
 from tabdar_pipeline.predicates import Predicate
 from tabdar_pipeline.sampling.limits import Limit
+from tabdar_pipeline.sampling.ties import Tie
 from tabdar_pipeline.schemas.columns import Column
 from tabdar_pipeline.schemas.table import TableSchema
 from tabdar_pipeline.schemas.types import arrow_type, from_text
@@ -51,6 +52,7 @@ class Conditions:
 
     given: tuple[Given, ...] = ()
     limits: Mapping[int, Limit] = field(default_factory=dict)
+    ties: tuple[Tie, ...] = ()  # what still goes together; those of the codec where there are none
 
 
 def resolve(
@@ -91,7 +93,23 @@ def resolve(
         for value in values:
             _resolve_column(codec.columns[place], schema.modelled[place], [_equal(name, value)])
         given.append(_given(codec, schema, place, values, tuple(s / total for s in shares.values())))
-    return Conditions(tuple(given), limits)
+    return Conditions(tuple(given), limits, _tied(codec, schema, given, limits))
+
+
+def _tied(
+    codec: TableCodec, schema: TableSchema, given: Sequence[Given], limits: Mapping[int, Limit]
+) -> tuple[Tie, ...]:
+    """What still goes together under conditions; refused where a value that is asked for goes with nothing."""
+    kept = {g.column: g.codes for g in given} | {c: limit.codes for c, limit in limits.items()}
+    for tie in (it for it in codec.rules.ties if len(it.codes)):
+        asked = [{g.column: g.codes[i : i + 1]} for g in given for i in range(len(g.codes))]
+        if any(not len(tie.within(kept | one).codes) for one in [{}, *asked]):
+            names = ", ".join(repr(schema.modelled[c].name) for c in tie.columns if c in kept)
+            raise ConditionError(
+                f"table {schema.name!r}, columns {names}: conditions must be met together in some row that was "
+                "learned, however none holds such values together. Change one of them."
+            )
+    return tuple(tie.within(kept) for tie in codec.rules.ties)
 
 
 def _modelled(schema: TableSchema, name: str) -> int:

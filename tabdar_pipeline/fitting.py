@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from tabdar_pipeline import runtime
 from tabdar_pipeline.codec.encoded import EncodedTable
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
 Preset = Literal["auto", "small", "medium", "large"]
 _SIZES = {
-    "small": {"width": 64, "layers": 1},
+    "small": {"width": 64, "layers": 0, "decoder_layers": 2, "memory_heads": 1, "expansion": 1},
     "medium": {"width": 96, "layers": 3, "heads": 3},
     "large": {"width": 192, "layers": 6, "heads": 6, "denoiser_width": 128},
 }
@@ -41,6 +42,7 @@ _WARM = 0.4  # of the learning rate, where an earlier model is begun with: it mu
 _EPOCH_STEPS = 75  # where the device likes so small a batch
 DEFAULT_SECONDS = 120.0
 KEEP_EVERY_S = 60.0
+_LOGITS = 20_000_000  # of all codes and rows that are validated on: they are in memory at once
 _THRESHOLDS = 1  # stream of the random part of how many rows must share a value
 
 
@@ -104,13 +106,20 @@ def fit_codec(
     constraints: Sequence[Constraint] | None,
     settings: FitSettings,
     design: Design = OURS,
+    alone: Sequence[str] = (),
 ) -> TableCodec:
     """The codec of these rows; constraints are discovered where none are given."""
     if constraints is None:
         constraints = [proposal.constraint for proposal in discover(rows, schema)]
     thresholds = np.random.default_rng([settings.seed, _THRESHOLDS])
     return TableCodec.fit(
-        rows, schema, design.numbers, settings.missing, constraints=constraints, rng=thresholds
+        rows,
+        schema,
+        design.numbers,
+        settings.missing,
+        constraints=constraints,
+        rng=thresholds,
+        alone=alone,
     )
 
 
@@ -137,8 +146,8 @@ def fit_network(
         "reveal": design.reveal,
     }
     config = TrainConfig(**chosen | dict(design.training))
-    learner = _learner(codec, settings, hardware, config, {**_SIZES[preset], **design.sizes}, warm)
-    rows, validation = _rows(encoded, settings.seed, hardware.device)
+    learner = _learner(encoded, codec, settings, hardware, config, {**_SIZES[preset], **design.sizes}, warm)
+    rows, validation = _rows(encoded, int(codec.offsets[-1]), settings.seed, hardware.device)
     records = training.train(
         learner,
         rows,
@@ -221,6 +230,7 @@ def _preset(settings: FitSettings, hardware: _Hardware) -> str:
 
 
 def _learner(
+    encoded: EncodedTable,
     codec: TableCodec,
     settings: FitSettings,
     hardware: _Hardware,
@@ -238,9 +248,20 @@ def _learner(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
         network = Network(column_specs(codec), ModelConfig(**sizes) if warm is None else warm.network.config)
-    if warm is not None:
+    if warm is None:
+        network.heads.begin_with(torch.from_numpy(_occurring(encoded, codec)))
+    else:
         network.load_state_dict(warm.network.state_dict())
     return learner(network.to(hardware.device), config, settings.seed, Workers.join(hardware.device))
+
+
+def _occurring(encoded: EncodedTable, codec: TableCodec) -> NDArray[np.float32]:
+    """(K,) how often each code of all columns occurs, over how often it would if all of its column were alike."""
+    counts = [
+        np.bincount(encoded.codes[known, c], minlength=column.levels) + 0.5
+        for c, (column, known) in enumerate(zip(codec.columns, encoded.known.T, strict=True))
+    ]
+    return np.concatenate([it / it.mean() for it in counts]).astype(np.float32)
 
 
 def _batch(rows: int, device: str) -> int:
@@ -249,14 +270,14 @@ def _batch(rows: int, device: str) -> int:
     return int(np.clip(2 ** round(np.log2(max(rows, 1) / _EPOCH_STEPS)), 16, most))
 
 
-def _rows(encoded: EncodedTable, seed: int, device: "torch.device") -> "tuple[Rows, Rows]":
-    """Rows to learn from, and rows to validate on (a twentieth, no more than 2,000)."""
+def _rows(encoded: EncodedTable, codes: int, seed: int, device: "torch.device") -> "tuple[Rows, Rows]":
+    """Rows to learn from, and rows to validate on (a twentieth, no more than 2,000; fewer where codes are very many)."""
     import torch
 
     from tabdar_pipeline.model.training import Rows
 
     order = np.random.default_rng(seed).permutation(len(encoded))
-    held = min(len(encoded) // 20, 2000)
+    held = min(len(encoded) // 20, 2000, max(_LOGITS // codes, 256))
 
     def rows(indices: Any) -> Rows:
         part = encoded.take(indices)

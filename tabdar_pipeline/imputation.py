@@ -21,7 +21,7 @@ from tabdar_pipeline.sampling.draws import BLOCK_ROWS, Draws
 from tabdar_pipeline.sampling.engine import Cells, Codes, Engine, Floats
 from tabdar_pipeline.sampling.limits import Limit
 from tabdar_pipeline.sampling.memory import Flags
-from tabdar_pipeline.sampling.pairs import determined_last
+from tabdar_pipeline.sampling.ties import determined_last
 from tabdar_pipeline.schemas.columns import Column, Kind
 from tabdar_pipeline.schemas.table import TableSchema
 from tabdar_pipeline.schemas.types import arrow_type
@@ -240,11 +240,11 @@ def _drawn(
     engine: Engine, codec: TableCodec, schema: TableSchema, gaps: _Gaps, request: Request
 ) -> Iterator[Filled]:
     """One draw of each row's missing cells together."""
-    pairs = codec.rules.pairs
-    order = determined_last(Draws.of(request.seed, 0, len(codec.columns), rows=1).order, pairs)
+    ties = codec.rules.ties
+    order = determined_last(Draws.of(request.seed, 0, len(codec.columns), rows=1).order, ties)
     draws = Draws.of_rows(request.seed, gaps.hashes, order)
     limits = {} if request.nulls else _no_nulls(codec)
-    cells = complete(engine, gaps.cells, gaps.visible, gaps.asked, draws, limits, pairs).cells
+    cells = complete(engine, gaps.cells, gaps.visible, gaps.asked, draws, limits, ties).cells
     decoded = codec.decode(Block(cells.codes, cells.values, 0, request.seed), schema, gaps.observed)
     for c, column in enumerate(schema.modelled):
         here = np.flatnonzero(gaps.asked[:, c])
@@ -260,7 +260,7 @@ def _estimated(
     weight: dict[int, Floats] = {}
     for i in range(ORDERS):
         order = Draws.of(request.seed, i, columns, rows=1).order
-        found = marginals(engine, gaps.cells, gaps.visible, gaps.asked, order, codec.rules.pairs)
+        found = marginals(engine, gaps.cells, gaps.visible, gaps.asked, order, codec.rules.ties)
         for c, logits in found:
             weight[c] = weight.get(c, np.float32(0)) + _shares(logits, limits.get(c))
     points = dict[str, pa.Array]()

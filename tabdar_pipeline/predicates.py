@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tabdar_pipeline.errors import ConditionError
+from tabdar_pipeline.schemas.partitions import Part
 from tabdar_pipeline.schemas.table import TableSchema
 
 if TYPE_CHECKING:
@@ -39,6 +40,17 @@ def parse(where: str, schema: TableSchema) -> tuple[Predicate, ...]:
         raise ConditionError(
             f"a condition must be SQL, however {where!r} is not: {str(error).splitlines()[0]} Correct it."
         ) from error
+
+
+def of_part(part: Part) -> tuple[Predicate, ...]:
+    """What the rows of a partition satisfy.
+
+    >>> of_part(Part("region", "north"))
+    (Predicate(column='region', operator='=', values=('north',)),)
+    """
+    if part.end is None:
+        return (Predicate(part.column, "=", (part.key,)),)
+    return Predicate(part.column, ">=", (part.key,)), Predicate(part.column, "<", (part.end,))
 
 
 _COMPARED = {"EQ": "=", "NEQ": "<>", "GT": ">", "GTE": ">=", "LT": "<", "LTE": "<="}

@@ -1,13 +1,18 @@
 """A release drawn again from its manifest: the same model and seed give the same rows, or the first that differs."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
+from tabdar_pipeline.conditions import Conditions, resolve
 from tabdar_pipeline.errors import ModelDirectoryError, UsageError
 from tabdar_pipeline.imputation import Progress
-from tabdar_pipeline.runtime import OnnxSampler
-from tabdar_pipeline.sampling.draws import BLOCK_ROWS
+from tabdar_pipeline.predicates import of_part
+from tabdar_pipeline.runtime import FREE, OnnxSampler
+from tabdar_pipeline.sampling.draws import BLOCK_ROWS, Place
+from tabdar_pipeline.schemas.partitions import Part
 from tabdar_pipeline.warehouse.duckdb import Warehouse
 from tabdar_pipeline.warehouse.references import Bound, bind
 from tabdar_pipeline.warehouse.releases import Release, find, refuse_retired
@@ -33,12 +38,13 @@ def reproduce(
     model: Path,
     number: int | None = None,
     progress: Progress = lambda _done, _rows: None,
+    partition: str | None = None,
 ) -> Reproduction:
     """Draw a release again with its model, and compare it with what was published, row by row.
 
     Raises ModelDirectoryError where the directory holds another model, UsageError where the release was imputed.
     """
-    release = find(warehouse, target, number)
+    release = find(warehouse, target, number, partition)
     refuse_retired(release)
     manifest = release.manifest
     if manifest.get("kind", "synthetic") != "synthetic":
@@ -55,6 +61,23 @@ def reproduce(
     with TemporaryDirectory() as scratch:
         rows = Path(scratch) / "rows.parquet"
         seed = manifest["seeds"]["sample"]
-        sampler.write_rows(rows, release.row_count, seed=seed, progress=progress)
-        bind(warehouse, rows, {n: Bound(**it) for n, it in manifest.get("references", {}).items()}, seed)
+        drawn = manifest.get("partition") or {}
+        place = Place(**drawn.get("place", {}))
+        sampler.write_rows(
+            rows,
+            release.row_count,
+            seed=seed,
+            conditions=_conditions(sampler, drawn),
+            place=place,
+            progress=progress,
+        )
+        bound = {n: Bound(**it) for n, it in manifest.get("references", {}).items()}
+        bind(warehouse, rows, bound, place.seed(seed))
         return Reproduction(release, first_difference(warehouse, release, rows))
+
+
+def _conditions(sampler: OnnxSampler, partition: Mapping[str, Any]) -> Conditions:
+    """What the rows of a partition were asked for by; nothing, of a model that knew no others."""
+    if partition.get("models") != "one":
+        return FREE
+    return resolve(sampler.codec, sampler.schema, of_part(Part(**partition["part"])))

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Self
@@ -16,8 +17,8 @@ from tabdar_pipeline.blocks import Table
 from tabdar_pipeline.codec.table import TableCodec, modelled_values
 from tabdar_pipeline.conditions import Conditions
 from tabdar_pipeline.errors import ModelDirectoryError
-from tabdar_pipeline.imputation import Progress, Request, complete_rows, conformed, impute
-from tabdar_pipeline.sampling.draws import BLOCK_ROWS
+from tabdar_pipeline.imputation import ORDERS, Progress, Request, complete_rows, conformed, impute
+from tabdar_pipeline.sampling.draws import BLOCK_ROWS, START, Draws, Place
 from tabdar_pipeline.sampling.engine import (
     Cells,
     Codes,
@@ -29,13 +30,16 @@ from tabdar_pipeline.sampling.engine import (
     revealed,
 )
 from tabdar_pipeline.sampling.heun import heun
+from tabdar_pipeline.sampling.likelihood import losses
 from tabdar_pipeline.sampling.memory import Flags, Memory, Shelf
 from tabdar_pipeline.sampling.schedule import STEPS, Quality, angles
+from tabdar_pipeline.sampling.states import States
 from tabdar_pipeline.sampling.stopwatch import Stopwatch
 from tabdar_pipeline.schemas.table import TableSchema
 from tabdar_pipeline.schemas.types import arrow_type
 
 FREE = Conditions()
+LOSS_ROWS = 256  # whose losses are measured together: their denoising takes many values a cell
 BACKBONE, QUERY, DENOISER = GRAPHS = "backbone.onnx", "query.onnx", "denoiser.onnx"
 
 
@@ -58,11 +62,12 @@ class OnnxEngine:
         self.backbone = _session(folder / BACKBONE, device)
         self.query = _session(folder / QUERY, device)
         self.denoiser = _session(folder / DENOISER, device)
-        shapes = {i.name: i.shape for i in self.backbone.get_inputs()}
-        self.encoded = sum(name.startswith("past_") for name in shapes) - 1
+        self.takes = {i.name: i.shape for i in self.backbone.get_inputs()}
+        kept = {i.name: i.shape for i in self.query.get_inputs()}["past_0"]
         self.arrays = len(self.backbone.get_outputs())
-        self.together = shapes["columns"] != [1]  # whether columns are revealed several at once
-        self.heads, self.width = int(shapes["past_0"][1]), int(shapes["past_0"][3])
+        self.encoded = self.arrays - sum(i.name[-1].isdigit() for i in self.query.get_inputs())
+        self.together = self.takes["columns"] != [1]  # whether columns are revealed several at once
+        self.heads, self.width = int(kept[1]), int(kept[3])
         self.shelf = Shelf(self._memory, BLOCK_ROWS)
 
     def memory(self, rows: int) -> AbstractContextManager[Memory]:
@@ -78,12 +83,32 @@ class OnnxEngine:
             for c in range(len(columns)):
                 self.remember(memory, columns[c : c + 1], shown[:, c : c + 1], cells)
             return
+        with self.watch.time("revealing"):
+            alike = self._alike(columns, cells)
+            if alike is None:
+                fresh = self._revealed(columns, shown, cells, memory)
+            else:
+                first = alike.first
+                parts = self._revealed(columns, shown[first], cells.rows(first), memory)
+                fresh = [part[alike.of] for part in parts]
+            memory.add(fresh, shown)
+
+    def _alike(self, columns: Codes, cells: Cells) -> States | None:
+        """Rows whose cells are equal, where a cell's keys and values depend on nothing but the cell."""
+        if self.encoded or len(columns) > 1:
+            return None
+        codes, values = cells.codes[:, columns[0]], cells.values[:, columns[0]]
+        found = States.together(len(codes)).parted(codes, values)
+        return None if found.apart else found
+
+    def _revealed(self, columns: Codes, shown: Flags, cells: Cells, memory: Memory) -> list[Floats]:
+        """Keys and values of these columns, as the graph gives them."""
         names = ("columns", "codes", "values", "earlier", "shown", "past_shown")
         inputs = revealed(columns, shown, cells, memory, self.reveal)
-        feed = dict(zip(names, inputs, strict=True))
+        feed = {n: array for n, array in zip(names, inputs, strict=True) if n in self.takes}
         feed |= {f"past_{i}": memory.arrays[i] for i in range(self.encoded)}
-        with self.watch.time("revealing"):
-            memory.add(self.backbone.run(None, feed), shown)
+        found: list[Floats] = self.backbone.run(None, feed)
+        return found
 
     def ask(self, memory: Memory, target: int) -> Condition:
         """What is known of the target column."""
@@ -93,16 +118,16 @@ class OnnxEngine:
         with self.watch.time("asking"):
             return Condition(*self.query.run(["z", "logits"], feed))
 
+    def slope(self, x: Floats, theta: float, z: Floats, flat: Codes) -> Floats:
+        """F of the diffusion (M,)."""
+        feed = {"x": x, "theta": np.array([theta], np.float32), "z": z, "flat": flat}
+        found: Floats = self.denoiser.run(["slope"], feed)[0]
+        return found
+
     def residuals(self, z: Floats, flat: Codes, noise: Floats) -> Floats:
         """Draw residuals (M,)."""
-
-        def slope(x: Floats, theta: float) -> Floats:
-            feed = {"x": x, "theta": np.array([theta], np.float32), "z": z, "flat": flat}
-            found: Floats = self.denoiser.run(["slope"], feed)[0]
-            return found
-
         with self.watch.time("solving"):
-            drawn: Floats = heun(slope, noise, self.angles)
+            drawn: Floats = heun(lambda x, theta: self.slope(x, theta, z, flat), noise, self.angles)
         return drawn
 
 
@@ -129,7 +154,13 @@ def _session(path: Path, device: str) -> Any:
     options.log_severity_level = 3
     # Its fused residual and layer norm runs row by row, four times slower than the two alone.
     slow = ["SkipLayerNormFusion"]
-    return onnxruntime.InferenceSession(path, options, providers=_providers(device), disabled_optimizers=slow)
+    providers = _providers(device)
+    try:
+        return onnxruntime.InferenceSession(path, options, providers=providers, disabled_optimizers=slow)
+    except Exception as error:  # its own classes have no base of their own
+        raise ModelDirectoryError(
+            f"{str(path)!r} must be a graph that `tabdar export` wrote, however: {error}. Export it again."
+        ) from error
 
 
 def _providers(device: str) -> Sequence[str]:
@@ -163,18 +194,26 @@ class Sampler:
         seed: int = 0,
         conditions: Conditions = FREE,
         blocks: Sequence[int] | None = None,
+        place: Place = START,
     ) -> Iterator[pa.RecordBatch]:
         """Synthetic rows, block by block; of a table of so many rows these blocks, or all."""
-        table = Table(self.engine, self.codec, self.schema, rows, seed, conditions)
+        table = Table(self.engine, self.codec, self.schema, rows, seed, conditions, place)
         return table.batches(blocks)
 
     def write_rows(
-        self, path: Path, rows: int, *, seed: int = 0, progress: Progress = lambda _done, _rows: None
+        self,
+        path: Path,
+        rows: int,
+        *,
+        seed: int = 0,
+        conditions: Conditions = FREE,
+        place: Place = START,
+        progress: Progress = lambda _done, _rows: None,
     ) -> None:
         """Synthetic rows as a parquet file, block by block: never the whole table."""
         done = 0
         with pq.ParquetWriter(path, self.arrow_schema, compression="zstd") as writer:
-            for batch in self.sample_batches(rows, seed=seed):
+            for batch in self.sample_batches(rows, seed=seed, conditions=conditions, place=place):
                 writer.write_batch(batch)
                 done += batch.num_rows
                 progress(done, rows)
@@ -188,6 +227,20 @@ class Sampler:
     ) -> Iterator[pa.Table]:
         """The table with its missing cells filled, a copy a draw."""
         return impute(self.engine, self.codec, self.schema, table, request or Request(), progress)
+
+    def losses(self, table: pa.Table, *, seed: int = 0) -> Floats:
+        """(N,) how badly the model knows each row: the loss that training descends, lower for likelier rows."""
+        encoded = self.codec.encode(conformed(table, self.schema), self.schema)
+        orders = [Draws.of(seed, k, len(self.codec.columns), rows=0).order for k in range(ORDERS)]
+
+        def work(start: int) -> Floats:
+            rows = slice(start, start + LOSS_ROWS)
+            cells = Cells(encoded.codes[rows], encoded.values[rows])
+            return losses(self.engine, cells, encoded.known[rows], orders)
+
+        with ThreadPoolExecutor(self.engine.workers) as pool:
+            found = [*pool.map(work, range(0, len(encoded), LOSS_ROWS))]
+        return np.concatenate([np.zeros(0, np.float32), *found])
 
     def unseen(self, table: pa.Table) -> dict[str, int]:
         """Cells, by column, of levels never seen or too rare to keep, and of numbers beyond those seen."""
@@ -214,13 +267,14 @@ class OnnxSampler(Sampler):
         """Read a model directory that holds its ONNX graphs."""
         folder = Path(folder)
         it = checkpoint.describe(folder)
-        engine = OnnxEngine(
-            folder,
-            offsets=it.codec.offsets,
-            continuous=it.codec.continuous,
-            reveal=it.model["settings"]["train"]["reveal"],
-            steps=STEPS[quality],
-            device=device,
-            threads=threads,
-        )
+        with checkpoint.parsing(folder):
+            engine = OnnxEngine(
+                folder,
+                offsets=it.codec.offsets,
+                continuous=it.codec.continuous,
+                reveal=it.model["settings"]["train"]["reveal"],
+                steps=STEPS[quality],
+                device=device,
+                threads=threads,
+            )
         return cls(engine, it.codec, it.schema, it.fingerprint)

@@ -33,7 +33,9 @@ from tabdar_pipeline.schemas.table import TableSchema
 if TYPE_CHECKING:
     import pandas as pd
 
+    from tabdar_pipeline.model.config import ModelConfig
     from tabdar_pipeline.model.onnx import ExportRecord
+    from tabdar_pipeline.model.spec import ColumnSpec
     from tabdar_pipeline.model.tabdar import TabDAR as Network
     from tabdar_pipeline.model.training import EpochRecord
     from tabdar_pipeline.sampling.engine import Engine
@@ -69,6 +71,7 @@ class TabDAR:
         warm: Self | None = None,
         design: Design = OURS,
         started: float | None = None,
+        alone: Sequence[str] = (),
         **overrides: Any,
     ) -> Self:
         """Learn a table. `overrides` are fields of FitSettings: seconds, epochs, seed, device, ...
@@ -76,8 +79,9 @@ class TabDAR:
         `constraints`: what synthetic rows keep; discovered, where not given. `resume`: a folder that
         keeps the state of training once a minute; a later fit of the same table with the same settings
         goes on from it. `warm`: a model of an earlier state of the table, whose codec and weights this
-        one begins with. `design`: how the model is built, such as `PAPER`, the pure form of the paper. `started`: when the budget began to run, by `time.perf_counter`; now, where it
-        is not given.
+        one begins with. `design`: how the model is built, such as `PAPER`, the pure form of the paper. `started`:
+        when the budget began to run, by `time.perf_counter`; now, where it is not given. `alone`: columns that rows
+        will be asked for by, whatever constraints tie them.
         """
         started = time.perf_counter() if started is None else started
         settings = replace(settings or FitSettings(), **overrides)
@@ -87,7 +91,7 @@ class TabDAR:
         schema = schema or infer_schema(rows, name)
         schema.refuse_few(rows.num_rows)
         if warm is None:
-            codec = fit_codec(rows, schema, constraints, settings, design)
+            codec = fit_codec(rows, schema, constraints, settings, design, alone)
         else:
             warm.refuse_other(schema)
             codec = warm.codec.renewed(rows, schema)
@@ -221,7 +225,9 @@ class TabDAR:
         from tabdar_pipeline.model import onnx
 
         home = folder or self._saved()
-        record = onnx.export(self.network, home, together=self._reveal != "cached")
+        record = onnx.export(
+            self.network, home, together=self._reveal != "cached" or not self.network.config.layers
+        )
         checkpoint.seal(home)
         return record
 
@@ -259,9 +265,12 @@ class TabDAR:
 
         folder = Path(folder)
         it = checkpoint.describe(folder)
-        network = Network(column_specs(it.codec), ModelConfig(**it.model["config"]))
-        network.load_state_dict(load_file(folder / checkpoint.WEIGHTS))
-        history = tuple(EpochRecord(**record) for record in it.model["history"])
+        with checkpoint.parsing(folder):
+            config, columns = ModelConfig(**it.model["config"]), column_specs(it.codec)
+            _refuse_others(folder / checkpoint.WEIGHTS, columns, config)
+            network = Network(columns, config)
+            network.load_state_dict(load_file(folder / checkpoint.WEIGHTS))
+            history = tuple(EpochRecord(**record) for record in it.model["history"])
         model = cls(network.eval(), it.schema, it.codec, dict(it.model["settings"]), history)
         model._folder = folder
         return model
@@ -294,6 +303,25 @@ class TabDAR:
     @property
     def _reveal(self) -> Any:
         return self.settings["train"]["reveal"]
+
+
+def _refuse_others(weights: Path, columns: "Sequence[ColumnSpec]", config: "ModelConfig") -> None:
+    """Raise ValueError where a file holds other weights than this network has, before any memory is taken for it."""
+    import torch
+    from safetensors import SafetensorError, safe_open
+
+    from tabdar_pipeline.model.tabdar import TabDAR as Network
+
+    with torch.device("meta"):
+        wanted = {name: list(it.shape) for name, it in Network(columns, config).state_dict().items()}
+    try:
+        with safe_open(weights, "pt") as file:
+            found = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise ValueError(f"{weights.name}: {error}") from error
+    if found != wanted:
+        others = sorted(name for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name))
+        raise ValueError(f"{weights.name} must have the weights of this network, however not {others[0]!r}")
 
 
 def _arrow(table: "pd.DataFrame | pa.Table") -> pa.Table:

@@ -65,6 +65,13 @@ TYPES = {
     "bit": "('0101' || (i % 2))::BIT",
     "json": "('{\"a\":' || (i % 4) || '}')::JSON",
     "null": "NULL::INTEGER",
+    "interval, many": "INTERVAL (hash(i) % 400) DAY + INTERVAL (hash(i * 3) % 24) HOUR",
+    "interval of all parts": "INTERVAL (i) MONTH - INTERVAL (i * 7919) SECOND + INTERVAL (i % 9) DAY",
+    "json, many": "('{\"name\": \"n' || hash(i) || '\", \"age\": ' || (hash(i) % 90) || ', \"ok\": ' || (i % 2 = 0) || '}')::JSON",
+    "bit, many": "i::BIT",
+    "time with time zone, many": "((TIME '08:00:00' + INTERVAL (i) MINUTE)::VARCHAR || '+02')::TIMETZ",
+    "bignum, many": "(i * 1000003)::BIGNUM",
+    "blob, many of several lengths": "repeat('x' || i, (i % 9)::INT)::BLOB",
 }
 
 VALUES = {
@@ -102,6 +109,14 @@ VALUES = {
     "one moment": "TIMESTAMP '2024-01-01 12:00:00'",
     "month ends": "last_day(DATE '2000-01-31' + INTERVAL (i) MONTH)",
     "a leap second's neighbour": "TIMESTAMP '2016-12-31 23:59:59.999999' + INTERVAL (i % 2) SECOND",
+    "integers at both ends and near zero": "CASE i % 3 WHEN 0 THEN 9223372036854775807 "
+    "WHEN 1 THEN -9223372036854775807 ELSE i END",
+    "huge floats of both signs, dense": "1.7e308 * sin(i)",
+    "subnormal floats, dense": "5e-324 * (i * 7919 % 100003)",
+    "IP addresses": "(i * 37 % 256) || '.' || (i * 91 % 256) || '.0.' || (i % 256)",
+    "keys of a pattern": "'CUST-' || lpad(i::VARCHAR, 6, '0')",
+    "keys with a number": "'ID-' || (i + 1)",
+    "dates as strings": "strftime(DATE '2020-01-01' + (i * 7)::INT, '%d/%m/%Y')",
     "99 % null": "CASE WHEN i % 100 = 0 THEN i END",
 }
 

@@ -2,14 +2,13 @@
 
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
+import chromium
 import pytest
 
 ROOT = Path(__file__).parents[1]
@@ -19,23 +18,8 @@ STRICT = "policy: {predict: newsletter}"
 LENIENT = (
     "policy: {shape_error: 60, trend_error: 60, c2st_boosted: 0.5, utility_gap: 1, dcr_share: 0.5, copies: 1}"
 )
-FLAGS = (
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--disable-dev-shm-usage",
-    "--window-size=1400,1000",
-)
 
-pytestmark = pytest.mark.skipif(
-    shutil.which("chromium") is None or shutil.which("chromedriver") is None,
-    reason="chromium and chromedriver are not installed (Debian: chromium, chromium-driver)",
-)
+pytestmark = chromium.needed
 
 
 @pytest.fixture(scope="module")
@@ -65,9 +49,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def address(project: Path) -> Iterator[str]:
     """The webserver, on loopback."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = chromium.free_port()
     server = subprocess.Popen(
         [
             str(Path(sys.executable).with_name("dagster-webserver")),
@@ -84,81 +66,44 @@ def address(project: Path) -> Iterator[str]:
         stderr=subprocess.DEVNULL,
     )
     try:
-        _wait_for(f"http://127.0.0.1:{port}/server_info")
+        chromium.wait_for(f"http://127.0.0.1:{port}/server_info")
         yield f"http://127.0.0.1:{port}"
     finally:
         server.terminate()
         server.wait(20)
 
 
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator["object"]:
-    """Headless Chromium."""
-    from selenium import webdriver
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = str(shutil.which("chromium"))
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('chromium')}"):
-        options.add_argument(flag)
-    service = webdriver.ChromeService(executable_path=shutil.which("chromedriver"))
-    driver = webdriver.Chrome(options=options, service=service)
-    yield driver
-    driver.quit()
-
-
 def test_the_asset_graph_shows_the_way_to_the_release(browser, address):
     """Every step is a node."""
     browser.get(f"{address}/locations/tabdar-pipeline/asset-groups/synthetic_customers/lineage")
-    _see(browser, "Materialize all")
+    chromium.see(browser, "Materialize all")
     for text in ("snapshot", "drift", "model", "onnx", "candidate", "report", "customers"):
-        _see(browser, text)
+        chromium.see(browser, text)
     time.sleep(3)
     _keep(browser, "asset-graph")
-    _no_errors(browser)
+    chromium.no_errors(browser)
 
 
 def test_a_materialization_shows_its_plots(browser, address):
     """The learning curve of the model, the columns of the report: pictures that load."""
     for step, entry in (("model", "learning_curve"), ("report", "columns")):
         browser.get(f"{address}/assets/synthetic/customers/{step}?view=events")
-        _see(browser, entry)
+        chromium.see(browser, entry)
         row = browser.find_element("xpath", f"//tr[contains(., '{entry}')]")
         row.find_element("xpath", ".//*[text()='[Show Markdown]']").click()
-        _wait(browser, lambda it: _loaded_pictures(it) >= 1)
+        chromium.wait(browser, lambda it: _loaded_pictures(it) >= 1)
         _keep(browser, f"materialization-{step}")
-        _no_errors(browser)
+        chromium.no_errors(browser)
 
 
 def test_the_report_opens_without_a_network(browser, project):
     """All pictures are inside, none is broken."""
     browser.get((project / ".tabdar" / "synthetic.customers" / "report.html").as_uri())
-    _see(browser, "Figures")
+    chromium.see(browser, "Figures")
     _keep(browser, "report")
 
     assert _loaded_pictures(browser) >= 4
-    _no_errors(browser)
-
-
-def _wait_for(url: str) -> None:
-    for _ in range(120):
-        try:
-            urllib.request.urlopen(url, timeout=2).read()
-        except OSError:
-            time.sleep(0.5)
-        else:
-            return
-    raise TimeoutError(url)
-
-
-def _see(browser, text: str) -> None:
-    _wait(browser, lambda it: text in it.find_element("tag name", "body").text)
-
-
-def _wait(browser, condition) -> None:
-    from selenium.webdriver.support.ui import WebDriverWait
-
-    WebDriverWait(browser, 60).until(condition)
+    chromium.no_errors(browser)
 
 
 def _loaded_pictures(browser) -> int:
@@ -173,8 +118,3 @@ def _keep(browser, name: str) -> None:
     if SCREENSHOTS:
         IMAGES.mkdir(exist_ok=True)
         browser.save_screenshot(str(IMAGES / f"{name}.png"))
-
-
-def _no_errors(browser) -> None:
-    errors = [e for e in browser.get_log("browser") if e["level"] == "SEVERE"]
-    assert not errors, errors

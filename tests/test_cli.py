@@ -182,6 +182,17 @@ def test_missing_cells_are_filled_and_others_kept(model, folder):
     assert np.array_equal(after["spend"].to_numpy()[known], before["spend"].to_numpy()[known])
 
 
+def test_what_the_model_never_saw_is_said(model, folder):
+    """It is kept, and no evidence."""
+    strange, out = folder / "strange.parquet", folder / "kept.parquet"
+    rows = people(200, seed=1)
+    pq.write_table(rows.set_column(rows.column_names.index("plan"), "plan", pa.array(["new"] * 200)), strange)
+    result = CliRunner().invoke(cli.app, ["impute", str(model), str(strange), str(out)])
+    assert result.exit_code == 0, result.output
+    assert "plan 200" in result.output
+    assert set(pq.read_table(out)["plan"].to_pylist()) == {"new"}
+
+
 def test_figures_stand_beside_their_floor(model, folder):
     """`evaluate` prints figures, and writes the report and JSON where asked."""
     out, html, figures = folder / "e.parquet", folder / "report.html", folder / "figures.json"

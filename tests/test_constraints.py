@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from tabdar_pipeline.cli import app
 from tabdar_pipeline.codec.number import NumberSettings
+from tabdar_pipeline.codec.rules import Rules
 from tabdar_pipeline.codec.table import Block, TableCodec
 from tabdar_pipeline.errors import ConditionError, UsageError
 from tabdar_pipeline.runtime import OnnxSampler
@@ -132,6 +133,28 @@ def test_every_synthetic_row_keeps_every_rule(folder: Path, trips: pa.Table) -> 
     assert minutes.min() > 0 and minutes.max() <= 61
 
 
+def test_a_time_that_follows_from_another_stays_within_its_own_range() -> None:
+    """A long distance from a late start would end in a year that the source cannot have: such a row is drawn again."""
+    rng = np.random.default_rng(0)
+    start = np.datetime64("2020-01-01T00:00:00") + rng.integers(0, 3 * 365 * 86400, 2000)
+    end = start + ((np.datetime64("2023-01-01T00:00:00") - start) * rng.beta(2, 1, 2000)).astype(int) + 1
+    table = pa.table(
+        {name: pa.array(it.astype("datetime64[us]")) for name, it in (("low", start), ("high", end))}
+    )
+    rules = Rules.fit([Inequality("low", "high", strict=True)], table, infer_schema(table, "t"))
+    late = pa.table(
+        {"low": table["low"], "high": pa.array(end.astype("datetime64[us]") + np.timedelta64(1, "D"))}
+    )
+    beyond = np.asarray(late["high"].to_numpy()) > np.asarray(table["high"].to_numpy()).max()
+
+    assert rules.gaps == {"high": "low"}
+    assert beyond.any() and rules.broken(late)[beyond].all()
+    assert rules.broken(table).mean() < 0.01
+    assert Rules.from_json(json.loads(json.dumps(rules.to_json()))).ranges == rules.ranges
+    times = np.asarray(table["high"].to_numpy()).astype(np.int64)
+    assert not set(rules.ranges["high"]) & set(times.astype(float))  # no row's own value
+
+
 def test_rules_hold_in_any_block_under_conditions_and_in_torch(folder: Path, model: TabDAR) -> None:
     """Block b is block b where rows are drawn again; a condition on a total or a part is kept beside the sum."""
     sampler = OnnxSampler.load(folder, threads=2)
@@ -149,6 +172,8 @@ def test_rules_hold_in_any_block_under_conditions_and_in_torch(folder: Path, mod
     assert set(city["zip"].to_pylist()) <= {"10006", "10007", "10008"}
     with pytest.raises(ConditionError, match="distance from 'pickup'"):
         model.sample(10, where="dropoff > '2024-06-01'")
+    with pytest.raises(ConditionError, match=r"none that was drawn keeps.*child_age.*Change the condition"):
+        model.sample(10, where="child_age = 30 AND parent_age = 20", engine="torch")
 
 
 @pytest.mark.parametrize("point", ["draw", "median"])

@@ -3,10 +3,13 @@
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pyarrow as pa
 import pytest
 
-from tabdar_pipeline.errors import ModelDirectoryError
+from tabdar_pipeline.errors import ModelDirectoryError, ParityError
+from tabdar_pipeline.model.graphs import QUERY, graphs
+from tabdar_pipeline.model.onnx import _refuse_others, _write
 from tabdar_pipeline.runtime import OnnxSampler
 from tabdar_pipeline.sampling.draws import BLOCK_ROWS
 from tabdar_pipeline.synthesizer import TabDAR
@@ -70,3 +73,15 @@ def test_sampling_without_graphs_says_how_to_make_them(model: TabDAR, tmp_path: 
     fresh.save(tmp_path / "model")
     with pytest.raises(ModelDirectoryError, match="tabdar export"):
         OnnxSampler.load(tmp_path / "model")
+
+
+def test_graphs_hold_weights_and_nothing_else(model: TabDAR, tmp_path: Path) -> None:
+    """A table of numbers within a graph, as of training rows, is refused."""
+    graph, path = graphs(model.network, together=True)[1], tmp_path / QUERY
+    _write(graph, path)
+    _refuse_others(graph, path)
+    held = onnx.load(path)
+    held.graph.initializer.append(onnx.numpy_helper.from_array(np.ones((500, 5), np.float32), "rows"))
+    onnx.save(held, path)
+    with pytest.raises(ParityError, match="no others"):
+        _refuse_others(graph, path)

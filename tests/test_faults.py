@@ -2,6 +2,7 @@
 
 import resource
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -22,6 +23,7 @@ from tabdar_pipeline.components.synthetic_table import SyntheticTable
 from tabdar_pipeline.errors import LimitExceeded, UsageError, WarehouseLocked
 from tabdar_pipeline.warehouse import snapshot as snapshots
 from tabdar_pipeline.warehouse.duckdb import Warehouse
+from tabdar_pipeline.warehouse.publish import releases, verify
 
 SNAPSHOT = dg.AssetKey(["synthetic", "people", "snapshot"])
 
@@ -179,3 +181,70 @@ def test_a_cancelled_snapshot_leaves_no_lock_and_no_file(root: Path, monkeypatch
 
     duckdb.connect(str(root / "w.duckdb")).close()  # refused while a connection of another mode is open
     assert list((root / "snapshots").iterdir()) == []
+
+
+_JOB = """
+import sys
+from pathlib import Path
+import dagster as dg
+from tabdar_pipeline.components.synthetic_table import SyntheticTable
+root, table = Path(sys.argv[1]), sys.argv[2]
+lenient = {"shape_error": 100, "trend_error": 100, "c2st_boosted": 0.5, "dcr_share": 0.5, "copies": 1}
+component = SyntheticTable.from_attributes_dict(attributes={
+    "source": {"database": str(root / "w.duckdb"), "table": f"crm.{table}"},
+    "train": {"epochs": 1}, "policy": lenient, "storage": str(root / "run"),
+})
+dg.build_defs_for_component(component).resolve_job_def(f"refresh_synthetic_{table}").execute_in_process()
+"""
+_READER = """
+import sys, time
+import duckdb
+connection = duckdb.connect(sys.argv[1], read_only=True)
+print("held", flush=True)
+time.sleep(5)
+"""
+
+
+def test_two_jobs_of_one_file_and_a_reader_do_not_hinder_each_other(root: Path) -> None:
+    """Each takes its snapshot beside the reader, and waits to publish; both are released, and nothing is mixed."""
+    with duckdb.connect(str(root / "w.duckdb")) as connection:
+        connection.execute(
+            "CREATE TABLE crm.towns AS SELECT ['Ede', 'Goes'][1 + i % 2] AS town FROM range(70) t(i)"
+        )
+    reader = subprocess.Popen([sys.executable, "-c", _READER, root / "w.duckdb"], stdout=subprocess.PIPE)
+    assert reader.stdout is not None and reader.stdout.readline() == b"held\n"
+    jobs = [
+        subprocess.Popen([sys.executable, "-c", _JOB, root, table], stderr=subprocess.PIPE, text=True)
+        for table in ("people", "towns")
+    ]
+    said = [job.communicate(timeout=500)[1][-3000:] for job in jobs]
+    reader.wait()
+    reader.stdout.close()
+    found = {it.target: it for it in releases(Warehouse(root / "w.duckdb"))}
+
+    assert [job.returncode for job in jobs] == [0, 0], said
+    assert {it: found[it].row_count for it in found} == {"synthetic.people": 50, "synthetic.towns": 70}
+    assert all(verify(Warehouse(root / "w.duckdb"), it) for it in found)
+
+
+def test_a_disk_that_is_full_stops_the_job_with_the_place_and_the_next_step(root: Path) -> None:
+    """Run data on a small file system; the warehouse on another is not touched."""
+    small = root / "small"
+    small.mkdir()
+    mount = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=100k", "tmpfs", small], capture_output=True, check=False
+    )
+    if mount.returncode:
+        pytest.skip("a file system of a hundred kilobytes cannot be mounted here")
+    try:
+        before = (root / "w.duckdb").read_bytes()
+        job = definitions(root, storage=str(small), train={"epochs": 1}).resolve_job_def(
+            "refresh_synthetic_people"
+        )
+        result = job.execute_in_process(raise_on_error=False)
+        failure = next(event for event in result.all_events if event.is_step_failure)
+        assert "Free space" in str(failure.event_specific_data.error)  # type: ignore[union-attr]
+        assert str(small) in str(failure.event_specific_data.error)  # type: ignore[union-attr]
+        assert (root / "w.duckdb").read_bytes() == before
+    finally:
+        subprocess.run(["umount", small], check=True)

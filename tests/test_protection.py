@@ -82,9 +82,9 @@ def test_no_end_is_of_fewer_rows_than_must_share_a_value(counts: list[int], shar
     curve = Quantiles.fit(values, np.array(counts), shared)
     cells = np.repeat(values, counts)
 
-    assert (np.diff(curve.ranks) >= 0).all() and (np.diff(curve.values) >= 0).all()
-    assert curve.values[0] >= cells[:shared].mean() - 1e-6
-    assert curve.values[-1] <= cells[-shared:].mean() + 1e-6
+    assert (np.diff(curve.ranks) >= 0).all() and (np.diff(curve.places) >= 0).all()
+    assert curve.places[0] >= cells[:shared].mean() - 1e-6
+    assert curve.places[-1] <= cells[-shared:].mean() + 1e-6
 
 
 @pytest.mark.parametrize("rows", [5001, 5003, 9999])

@@ -14,6 +14,7 @@ from tabdar_pipeline.errors import UsageError
 from tabdar_pipeline.quality import plots, report
 from tabdar_pipeline.quality.audit import NAMES
 from tabdar_pipeline.quality.figures import Figures, evaluate
+from tabdar_pipeline.quality.hidden import DRAWS, LEVEL, filling_tests, hide
 from tabdar_pipeline.quality.holdout import split
 from tabdar_pipeline.release.decision import Decision
 from tabdar_pipeline.schemas.infer import infer_schema
@@ -160,3 +161,21 @@ def test_the_report_shows_the_audit_and_what_was_protected() -> None:
         assert f"<td>{name}</td><td>{report.EXPLAINED[name][2]}</td>" in page
     assert "Inference, column by column" in page
     assert "<td>&lt;age&gt;</td>" in page and '<td class="n">1,234</td>' in page
+
+
+def test_intervals_of_perfect_draws_hold_what_they_promise() -> None:
+    """Hidden cells of one column, filled from its own distribution: nine of ten lie in the interval."""
+    rng, rows = np.random.default_rng(0), pa.table({"x": np.random.default_rng(1).normal(size=2000)})
+
+    def draw(holed: pa.Table) -> pa.Table:
+        fresh = pa.array(rng.normal(size=len(holed)))
+        return pa.table({"x": pa.compute.coalesce(holed["x"], fresh)})
+
+    tests = [
+        filling_tests(
+            rows, rows, infer_schema(rows, "t"), draw, lambda it: [draw(it) for _ in range(DRAWS)], seed=seed
+        )[0]
+        for seed in range(8)
+    ]
+    assert hide(rows, ["x"], rng)["x"].null_count > 500
+    assert abs(np.mean([test.coverage for test in tests]) - LEVEL) < 0.01

@@ -8,14 +8,15 @@ import duckdb
 import pytest
 from typer.testing import CliRunner
 
-from tabdar_pipeline.assets import refreshing, steps
+from tabdar_pipeline.assets import metadata, refreshing, steps, synthetic
 from tabdar_pipeline.cli import app
 from tabdar_pipeline.components.synthetic_table import SyntheticTable
 from tabdar_pipeline.errors import SourceError
 from tabdar_pipeline.release.refresh import Way
 from tabdar_pipeline.reproduction import reproduce
-from tabdar_pipeline.schemas.columns import Kind
+from tabdar_pipeline.schemas.columns import Column, Kind
 from tabdar_pipeline.schemas.contract import Contract
+from tabdar_pipeline.schemas.table import TableSchema
 from tabdar_pipeline.warehouse.duckdb import Warehouse
 from tabdar_pipeline.warehouse.publish import find
 
@@ -87,6 +88,7 @@ def test_the_manifest_says_which_release_is_referred_to_and_gives_the_rows_back(
         "column": "id",
         "release": "synthetic.customers r0001",
         "relation": "synthetic.customers__r0001",
+        "others": [],
     }
     assert reproduce(warehouse, "synthetic.orders", model).row is None
 
@@ -135,3 +137,21 @@ def test_a_new_release_of_what_is_referred_to_is_referred_to_next(warehouse: War
     refresh(root, "orders")
     lost = "SELECT count(*) FROM synthetic.orders o ANTI JOIN synthetic.customers c ON o.customer = c.id"
     assert ask(warehouse, lost) == [(270,)]
+
+
+def test_the_lineage_of_a_foreign_key_names_the_released_column(warehouse: Warehouse) -> None:
+    """Beside its own in the source: Dagster shows the way to both."""
+    released = find(warehouse, "synthetic.orders")
+    key = dg.TableColumnDep(dg.AssetKey(["synthetic", "customers"]), "id")
+    assert synthetic._referred(released) == {"customer": key}
+
+    columns = (
+        Column(
+            "customer", Kind.FOREIGN_KEY, "int64", "BIGINT", nullable=True, references="shop.customers.id"
+        ),
+        Column("price", Kind.NUMBER, "double", "DOUBLE", nullable=False),
+    )
+    source = dg.AssetKey(["shop", "orders"])
+    found = metadata.column_lineage(TableSchema("shop.orders", columns), source, {"customer": key})
+    assert found.deps_by_column["customer"] == [dg.TableColumnDep(source, "customer"), key]
+    assert found.deps_by_column["price"] == [dg.TableColumnDep(source, "price")]

@@ -11,12 +11,13 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from tabdar_pipeline.assets import refreshing, served, steps
+from tabdar_pipeline.assets import news, refreshing, served, steps
 from tabdar_pipeline.assets.plan import Plan
 from tabdar_pipeline.assets.refreshing import Decided, decide_refresh, learn
 from tabdar_pipeline.codec.coverage import unspoken
 from tabdar_pipeline.codec.number import NumberSettings
 from tabdar_pipeline.codec.table import TableCodec
+from tabdar_pipeline.components import synthetic_table
 from tabdar_pipeline.components.synthetic_table import SyntheticTable
 from tabdar_pipeline.errors import SourceError, UsageError
 from tabdar_pipeline.quality.drift import drift
@@ -377,3 +378,115 @@ def test_a_decision_for_another_snapshot_is_not_followed(root: Path) -> None:
     with pytest.raises(SourceError, match="Materialize `drift` first"):
         refreshing.decided_way(plan)
     assert replace(plan, rows=3).refresh == plan.refresh
+
+
+def tick(
+    root: Path, busy: dg.DagsterRunStatus | None = None, **attributes: Any
+) -> dg.RunRequest | dg.SkipReason:
+    """What a tick of the schedule answers, where there is a run of this status."""
+    defs = dg.build_defs_for_component(component(root, **{"schedule": "0 3 * * *"} | attributes))
+    (schedule,) = defs.schedules or ()
+    assert isinstance(schedule, dg.ScheduleDefinition)
+    with dg.DagsterInstance.ephemeral() as instance:
+        if busy:
+            instance.create_run_for_job(defs.resolve_job_def(schedule.job_name), status=busy)
+        answer = schedule(dg.build_schedule_context(instance=instance))
+    assert isinstance(answer, dg.RunRequest | dg.SkipReason)
+    return answer
+
+
+def why(answer: dg.RunRequest | dg.SkipReason) -> str:
+    return str(answer.skip_message) if isinstance(answer, dg.SkipReason) else answer.tags["tabdar/news"]
+
+
+@pytest.mark.parametrize("watch", [None, {"by": "rows"}, {"by": "watermark", "column": "order_id"}], ids=str)
+def test_a_tick_with_nothing_new_starts_no_run_and_says_why(root: Path, watch: dict[str, str] | None) -> None:
+    """Nor does it take a snapshot; something new, as far as the mark shows it, requests the run."""
+    attributes = {} if watch is None else {"watch": watch}
+    assert isinstance(tick(root, **attributes), dg.RunRequest)  # the last run did not decide
+    refresh(root)
+    before = sorted((root / "run").rglob("*"))
+    skipped, by = tick(root, **attributes), watch["by"] if watch else "checksum"
+
+    assert isinstance(skipped, dg.SkipReason)
+    assert why(skipped).startswith(f"Nothing new in shop.orders: its {by} is ")
+    assert "shop.orders has nothing new since synthetic.orders r0001" in why(skipped)
+    assert sorted((root / "run").rglob("*")) == before
+
+    write(root / "w.duckdb", pa.concat_tables([orders(), orders(400, seed=1)]))
+    due = tick(root, **attributes)
+    assert isinstance(due, dg.RunRequest)
+    assert f"shop.orders has something new: its {by} is " in why(due)
+
+
+def test_rows_that_a_run_let_pass_are_not_new_to_the_next_tick(root: Path) -> None:
+    """Their drift was within what chance shows: the release stayed, and so does that verdict while its limits do."""
+    assert refresh(root, orders(seed=1)).refresh.way is Way.SKIP
+    strict = {"columns": {"skip": 0, "sample": 0, "warm": 0}}
+
+    assert isinstance(tick(root), dg.SkipReason)
+    assert "limits of `refresh`" in why(tick(root, refresh=strict))
+
+
+@pytest.mark.parametrize(
+    ("attributes", "reason"),
+    [
+        ({"train": {"epochs": 3}}, "train.epochs is 3, was 2"),
+        ({"sample": {"seed": 5}}, "sample.seed is 5, was 0"),
+        ({"target": "other"}, "nothing was released as other.orders yet"),
+        ({"refresh": {"allow": []}}, "does not allow to keep the release"),
+        ({"watch": {"by": "watermark", "column": "nobody"}}, "must have the column 'nobody' to watch"),
+        ({"contract": "gone.yaml"}, "gone.yaml"),
+    ],
+    ids=["train", "sample", "target", "allow", "column", "contract"],
+)
+def test_a_tick_requests_a_run_where_more_than_the_source_is_new(
+    root: Path, attributes: dict[str, Any], reason: str
+) -> None:
+    """And where it cannot tell: the run fails with the reason, and alarms whom it must."""
+    refresh(root)
+    assert isinstance(tick(root, **attributes), dg.RunRequest)
+    assert reason in why(tick(root, **attributes))
+
+
+def test_a_tick_requests_a_run_after_one_that_did_not_end_in_a_release(root: Path) -> None:
+    """A source that is as it was at the last snapshot, of which nothing came, is still to be released."""
+    assert refresh(root, orders(seed=1, shares=(0.8, 0.1, 0.1))).refresh.way is not Way.SKIP
+    assert "did not end in a release" in why(tick(root))
+
+    release(plan_of(root))
+    assert isinstance(tick(root), dg.SkipReason)
+    shutil.rmtree(root / "run" / "synthetic.orders" / "served" / "model")
+    assert "cannot be used" in why(tick(root))
+
+
+def test_a_tick_that_finds_the_database_locked_says_who_holds_it(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is skipped; the next one looks again."""
+    refresh(root)
+    monkeypatch.setattr(synthetic_table, "LOOK_S", 0.05)
+    with duckdb.connect(str(root / "w.duckdb")):
+        skipped = tick(root)
+
+    assert isinstance(skipped, dg.SkipReason)
+    assert "could not be looked at" in why(skipped) and "holds it" in why(skipped)
+    assert "Nothing new" in why(tick(root))
+
+
+def test_a_tick_waits_for_a_run_that_is_in_progress(root: Path) -> None:
+    """Two at once would work on the same files; one that has ended is none."""
+    waiting = tick(root, busy=dg.DagsterRunStatus.STARTED)
+
+    assert isinstance(waiting, dg.SkipReason)
+    assert "of refresh_synthetic_orders is in progress" in why(waiting)
+    assert isinstance(tick(root, busy=dg.DagsterRunStatus.FAILURE), dg.RunRequest)
+
+
+def test_a_checksum_of_too_many_cells_is_left_to_the_run(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Dagster gives a tick up after a minute."""
+    refresh(root)
+    monkeypatch.setattr(news, "CELLS", ROWS)
+
+    assert "too many for a checksum" in why(tick(root))
+    assert isinstance(tick(root, watch={"by": "rows"}), dg.SkipReason)

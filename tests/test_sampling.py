@@ -14,9 +14,9 @@ from tabdar_pipeline.sampling.engine import Cells, Condition
 from tabdar_pipeline.sampling.heun import heun
 from tabdar_pipeline.sampling.limits import Limit
 from tabdar_pipeline.sampling.memory import Memory, Shelf
-from tabdar_pipeline.sampling.pairs import Pair
 from tabdar_pipeline.sampling.schedule import angles
 from tabdar_pipeline.sampling.stopwatch import Stopwatch
+from tabdar_pipeline.sampling.ties import Tie
 
 NONE = np.zeros((500, 3), bool)
 
@@ -162,10 +162,10 @@ def test_memory_grows_without_forgetting() -> None:
 
 def test_what_does_not_go_together_is_not_drawn_together() -> None:
     """In either order; and a limit that leaves nothing of what goes together is kept as it is."""
-    pair = Pair(0, 2, np.array([[True, False], [False, True], [False, True]]))
+    pair = Tie((0, 2), np.array([[0, 0], [1, 1], [2, 1]]), leads=True)
     for order in ((0, 1, 2), (2, 1, 0)):
         draws = replace(Draws.of(0, 0, 3, rows=500), order=order)
-        cells = complete(FakeEngine(), Cells.empty(500, 3), NONE, ~NONE, draws, pairs=[pair]).cells
+        cells = complete(FakeEngine(), Cells.empty(500, 3), NONE, ~NONE, draws, ties=[pair]).cells
         assert set(zip(cells.codes[:, 0].tolist(), cells.codes[:, 2].tolist(), strict=True)) == {
             (0, 0),
             (1, 1),

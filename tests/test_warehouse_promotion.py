@@ -1,5 +1,6 @@
 """Promotion: a person's approval is recorded, and the second view stays where it was put."""
 
+import datetime as dt
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ from typer.testing import CliRunner
 
 from tabdar_pipeline.cli import app
 from tabdar_pipeline.errors import SourceError, UsageError
+from tabdar_pipeline.warehouse import promotion
+from tabdar_pipeline.warehouse import publish as publishing
 from tabdar_pipeline.warehouse.duckdb import Warehouse
 from tabdar_pipeline.warehouse.promotion import promote, promotions
 from tabdar_pipeline.warehouse.publish import publish, releases, retain, retire, rollback
@@ -89,3 +92,29 @@ def test_the_command_promotes(warehouse: Warehouse) -> None:
     result = CliRunner().invoke(app, words)
     assert result.exit_code == 0, result.output
     assert "r0003 is promoted by Ada" in result.output
+
+
+def test_a_clock_that_goes_back_changes_no_order(
+    warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Numbers and approvals count by what was done last, not by the time that was shown then."""
+    promote(warehouse, TARGET, 3, "Ada", "looked at it")
+
+    class Earlier(dt.datetime):
+        @classmethod
+        def now(cls, tz: dt.tzinfo | None = None) -> "Earlier":
+            return cls(2001, 1, 1, tzinfo=tz)
+
+    monkeypatch.setattr(promotion, "datetime", Earlier)
+    monkeypatch.setattr(publishing, "datetime", Earlier)
+    fourth = publish(warehouse, TARGET, pa.table({"id": range(4)}), TYPES, {})
+    promote(warehouse, TARGET, 1, "Ben", "on second thoughts")
+    newest = promotions(warehouse, TARGET)[0]
+
+    assert (fourth.number, fourth.created.year, fourth.served) == (4, 2001, True)
+    assert releases(warehouse, TARGET)[0] == fourth
+    assert (newest.number, newest.who) == (1, "Ben")
+    assert [it.number for it in retain(warehouse, TARGET, 1)] == [3, 2]  # neither served nor approved
+    with pytest.raises(SourceError, match="promoted"):
+        retire(warehouse, TARGET, 1)
+    assert rows(warehouse, "synthetic.people__promoted") == 1

@@ -6,7 +6,7 @@ from typing import Literal
 import dagster as dg
 from pydantic import Field
 
-from tabdar_pipeline.assets import metadata, refreshing
+from tabdar_pipeline.assets import keys, metadata, refreshing
 from tabdar_pipeline.assets.guard import guarded
 from tabdar_pipeline.assets.plan import Plan
 from tabdar_pipeline.assets.refreshing import Decided
@@ -36,14 +36,16 @@ def drift_asset(plan: Plan, asset: dg.AssetSpec, name: str) -> dg.AssetsDefiniti
         context: dg.AssetExecutionContext, config: Asked, warehouse: WarehouseResource
     ) -> Iterator[dg.MaterializeResult]:  # type: ignore[type-arg]
         asked = Way.SKIP if config.way == "auto" else Way(config.way)
+        own, shared = keys.plan_of(plan, asset, context), keys.shared(plan, asset)
         with guarded(context, plan.limits):
-            decided = refreshing.decide_refresh(plan, warehouse.at(plan.database), asked)
+            decided = refreshing.decide_refresh(own, warehouse.at(plan.database), asked, shared)
         way = "stop" if decided.stopped else str(decided.refresh.way)
         context.instance.add_run_tags(context.run.run_id, {RUN_TAG: way})
         context.log.info(f"{way}: {'; '.join(decided.refresh.reasons)}")
         yield dg.MaterializeResult(
             asset_key=asset.key,
-            metadata=metadata.refresh(decided.refresh, way),
+            metadata=metadata.refresh(decided.refresh, way)
+            | ({keys.DUE: dg.MetadataValue.json([*decided.due])} if plan.partitions else {}),
             check_results=[_schema_check(decided)],
         )
 

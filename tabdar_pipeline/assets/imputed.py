@@ -125,7 +125,7 @@ def _release(plan: FillPlan, asset: dg.AssetSpec) -> dg.AssetsDefinition:
         context.log.info(f"published {published.identifier} as {published.relation}")
         return dg.MaterializeResult(
             data_version=dg.DataVersion(published.rows_hash),
-            metadata=metadata.release(table, published, schema, Names.of(table).source)
+            metadata=metadata.release(table, published, schema, Names.of(table).source, {})
             | {
                 "flags_served_as": str(Relation.parse(published.target).beside("imputed")),
                 "retired": metadata.lines(retired),

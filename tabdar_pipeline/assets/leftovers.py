@@ -1,6 +1,6 @@
 """What runs that were cut off left behind, found by name and age; never what a run or a release may need.
 
-    <home>/.*   <home>/snapshots/.*         written aside, and never renamed into place
+    <home>/.*   <home>/snapshots/.*         written aside, and never renamed into place; of partitions, too
     <home>                                  the run data of a target that has no release
     <folder>/<target>/.r0001-*  .retired-*  copies that no release has, or none any more
 
@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
+from tabdar_pipeline.assets.plan import PARTITIONS
 from tabdar_pipeline.warehouse.copies import settle
 from tabdar_pipeline.warehouse.duckdb import Warehouse, storage_error
 from tabdar_pipeline.warehouse.names import Relation
@@ -44,7 +45,8 @@ def remove(found: Iterable[Leftover]) -> None:
 def in_home(home: Path, age: timedelta = DAY) -> list[Leftover]:
     """What was written aside in one table's run data, and never renamed into place."""
     reason = "written aside by a run that did not end"
-    return [*_old([*home.glob(".*"), *(home / "snapshots").glob(".*")], age, reason)]
+    homes = [home, *(home / PARTITIONS).glob("*")]
+    return [*_old([it for at in homes for it in (*at.glob(".*"), *at.glob("snapshots/.*"))], age, reason)]
 
 
 def in_storage(storage: Path, targets: Collection[str], age: timedelta) -> list[Leftover]:

@@ -10,8 +10,10 @@ from tabdar_pipeline.assets.plan import Plan
 from tabdar_pipeline.quality.attacks.risk import Risk
 from tabdar_pipeline.quality.audit import Audit
 from tabdar_pipeline.quality.drift import Drift
+from tabdar_pipeline.release.documents import Released, documents
 from tabdar_pipeline.release.refresh import Refresh
 from tabdar_pipeline.schemas.table import TableSchema
+from tabdar_pipeline.warehouse.names import Relation
 from tabdar_pipeline.warehouse.publish import Release
 
 if TYPE_CHECKING:
@@ -33,8 +35,13 @@ def column_schema(schema: TableSchema) -> dg.TableSchema:
     )
 
 
-def column_lineage(schema: TableSchema, upstream: dg.AssetKey) -> dg.TableColumnLineage:
-    """Each column comes from all columns of the source that are modelled, its own first."""
+def column_lineage(
+    schema: TableSchema, upstream: dg.AssetKey, referred: Mapping[str, dg.TableColumnDep]
+) -> dg.TableColumnLineage:
+    """Each column comes from all columns of the source that are modelled, its own first.
+
+    A foreign key comes from its own and from the released column that its values were drawn from.
+    """
     modelled = [c.name for c in schema.modelled]
 
     def sources(name: str, is_modelled: bool) -> list[str]:
@@ -42,7 +49,10 @@ def column_lineage(schema: TableSchema, upstream: dg.AssetKey) -> dg.TableColumn
 
     return dg.TableColumnLineage(
         {
-            c.name: [dg.TableColumnDep(upstream, s) for s in sources(c.name, c.modelled)]
+            c.name: [
+                *(dg.TableColumnDep(upstream, s) for s in sources(c.name, c.modelled)),
+                *([referred[c.name]] if c.name in referred else []),
+            ]
             for c in schema.columns
         }
     )
@@ -145,16 +155,29 @@ def lines(items: Iterable[Any]) -> dg.MarkdownMetadataValue:
     return dg.MetadataValue.md("\n".join(f"- {item}" for item in items) or "none")
 
 
-def release(plan: Plan, published: Release, schema: TableSchema, source: dg.AssetKey) -> dict[str, Any]:
-    """What was published, from what, and where it is served."""
+def release(
+    plan: Plan,
+    published: Release,
+    schema: TableSchema,
+    source: dg.AssetKey,
+    referred: Mapping[str, dg.TableColumnDep],
+) -> dict[str, Any]:
+    """What was published, from what, and where it is served, with the documents that go with it."""
+    view = Relation.parse(published.target)
+    types = {column.name: column.sql_type for column in schema.columns}
+    texts = documents(Released(view.schema, view.name, types, {}, published.manifest))
     return {
         "release_id": published.identifier,
         "served_as": published.target,
         "dagster/row_count": published.row_count,
         "dagster/relation_identifier": f"{plan.database.stem}.{published.relation}",
         "dagster/column_schema": column_schema(schema),
-        "dagster/column_lineage": column_lineage(schema, source),
+        "dagster/column_lineage": column_lineage(schema, source, referred),
         "model_fingerprint": published.manifest["model_fingerprint"],
         "source_data_version": published.manifest["source"]["data_version"],
         "manifest": published.manifest,
+        "data_card": dg.MetadataValue.md(texts["DATA_CARD.md"]),
+        "model_card": dg.MetadataValue.md(texts["MODEL_CARD.md"]),
+        "data_contract": dg.MetadataValue.md(f"```yaml\n{texts['datacontract.yaml']}```"),
+        "dbt_sources": dg.MetadataValue.md(f"```yaml\n{texts['sources.yml']}```"),
     }

@@ -1,21 +1,22 @@
 """Which way a refresh goes, and its model: as plain functions."""
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tabdar_pipeline import checkpoint
-from tabdar_pipeline.assets import served, shelf, steps
+from tabdar_pipeline.assets import partitioned, served, shelf, steps
+from tabdar_pipeline.assets.partitioned import Due
 from tabdar_pipeline.assets.plan import Plan
 from tabdar_pipeline.assets.served import Served
 from tabdar_pipeline.codec.coverage import unspoken
 from tabdar_pipeline.errors import ModelDirectoryError, SourceError
 from tabdar_pipeline.quality.drift import Drift, drift
 from tabdar_pipeline.quality.holdout import split
-from tabdar_pipeline.release.refresh import Demand, Refresh, Way, drifted, grown, settle
+from tabdar_pipeline.release.refresh import Demand, Refresh, RefreshPolicy, Way, drifted, grown, settle
 from tabdar_pipeline.schemas.contract import Contract
 from tabdar_pipeline.schemas.drift import Difference, differences
 from tabdar_pipeline.warehouse.duckdb import Warehouse
@@ -36,6 +37,8 @@ class Decided:
     refresh: Refresh
     data_version: str
     differences: tuple[Difference, ...] = ()
+    due: tuple[str, ...] = ()  # partitions to be drawn anew
+    policy: RefreshPolicy = field(default_factory=RefreshPolicy)  # by which it was decided
 
     @property
     def stopped(self) -> tuple[Difference, ...]:
@@ -43,24 +46,48 @@ class Decided:
         return tuple(it for it in self.differences if not it.compatible)
 
 
-def decide_refresh(plan: Plan, warehouse: Warehouse, asked: Way = Way.SKIP) -> Decided:
-    """What the last snapshot demands since the last release, at least the way that a person asked for."""
+def decide_refresh(
+    plan: Plan, warehouse: Warehouse, asked: Way = Way.SKIP, partitions: Sequence[str] = ()
+) -> Decided:
+    """What the last snapshot demands since the last release, at least the way that a person asked for.
+
+    Where one model serves all `partitions`, what they demand counts too.
+    """
+    if plan.own_model:
+        steps.take_part(plan, warehouse)
     taken, rows, contract = steps.last_snapshot(plan)
-    last, now = Served.read(plan.home), _now(warehouse, plan.target)
-    demands = [*_asked(asked), *_released(plan, last, now), *_settings(plan, last, contract), *_refused(plan)]
-    demands += _referred(released(warehouse, plan.table, contract.schema.references), now)
+    last, now = Served.read(plan.home), _now(warehouse, plan)
+    due = partitioned.due(plan, warehouse, partitions) if partitions else Due()
+    general = [*_asked(asked), *_general(plan, warehouse, contract)]
+    demands = [*general, *_refused(plan)]
     compared = _Compared((), (), None)
     if last is not None and last.data_version != taken.data_version and not _from_nothing(demands):
         compared = _compare(plan, last, rows, contract)
     demands += compared.demands
+    if last is not None and not _from_nothing(demands):
+        demands += _waiting(plan, last, due, rows, contract)
     otherwise = f"{plan.table} has nothing new since {last.release}" if last is not None else ""
     refresh = settle(plan.refresh, demands, compared.drift, otherwise)
     if refresh.way is not Way.SKIP and last is not None and now is not None:
         refresh = settle(plan.refresh, [*demands, *_mistrusted(last, now)], compared.drift, otherwise)
-    decided = Decided(refresh, taken.data_version, compared.differences)
+    anew = () if refresh.way is Way.SKIP else due.every if general or not due.fresh else due.fresh
+    decided = Decided(refresh, taken.data_version, compared.differences, anew, plan.refresh)
     if not decided.stopped:
         shelf.put(plan.home, RECORD, decided)
     return decided
+
+
+def standing(plan: Plan, warehouse: Warehouse, contract: Contract) -> list[Demand]:
+    """What is demanded whatever is new in the source: by the release, the settings, and the last verdict."""
+    return [*_general(plan, warehouse, contract), *_refused(plan)]
+
+
+def _general(plan: Plan, warehouse: Warehouse, contract: Contract) -> Iterator[Demand]:
+    """What is demanded of all partitions, where there are any."""
+    last, now = Served.read(plan.home), _now(warehouse, plan)
+    yield from _released(plan, last, now)
+    yield from _settings(plan, last, contract)
+    yield from _referred(released(warehouse, plan.table, contract.schema.references), now)
 
 
 def decided_way(plan: Plan) -> Way:
@@ -88,7 +115,7 @@ def learn(plan: Plan, progress: "Callable[[EpochRecord], None]") -> "TabDAR | No
         return steps.fit_model(_short(plan), progress, earlier)
     _, rows, contract = steps.last_snapshot(plan)
     renewed = earlier.codec.renewed(split(rows, plan.holdout).train, contract.schema)
-    earlier.codec = renewed.referring(rows, contract.schema)
+    earlier.codec = partitioned.keyed(plan, renewed.referring(rows, contract.schema), contract.schema)
     earlier.save(plan.home / steps.MODEL)
     return earlier
 
@@ -110,9 +137,27 @@ def _asked(way: Way) -> Iterator[Demand]:
         yield Demand(way, f"a person asked for it: {way}")
 
 
-def _now(warehouse: Warehouse, target: str) -> Release | None:
-    """The release that is served."""
-    return next((it for it in releases(warehouse, target) if it.served), None)
+def _now(warehouse: Warehouse, plan: Plan) -> Release | None:
+    """The release that is served; of several partitions that share a model, the newest."""
+    of_it = [
+        it for it in releases(warehouse, plan.target) if plan.part is None or it.partition == plan.part.key
+    ]
+    return next((it for it in of_it if it.served), None)
+
+
+def _waiting(plan: Plan, last: Served, due: Due, rows: pa.Table, contract: Contract) -> Iterator[Demand]:
+    """What partitions demand that have no release, or none of these rows; more where the model has no word for them."""
+    parts, taken = plan.partitions, shelf.get(plan.home, "snapshot")
+    if parts is None or not due.fresh:
+        return
+    codec = checkpoint.describe(plan.home / served.FOLDER / served.MODEL).codec
+    for part in map(parts.part, due.fresh):
+        if part.key in due.never:
+            yield Demand(Way.SAMPLE, f"partition {part.key!r} was not released yet")
+            for fact in unspoken(codec, part.of(rows), contract.schema):
+                yield Demand(Way.FIT, f"partition {part.key!r} is new to the model: {fact}")
+        elif last.data_version == taken["data_version"]:
+            yield Demand(Way.SAMPLE, f"partition {part.key!r} was not released as its rows are now")
 
 
 def _released(plan: Plan, last: Served | None, now: Release | None) -> Iterator[Demand]:
@@ -192,10 +237,12 @@ def _schema(plan: Plan, before: Contract, now: Contract, rows: pa.Table) -> Iter
 
 def _refused(plan: Plan) -> Iterator[Demand]:
     """One way further than the last one, where the gate refused what that one gave."""
-    if not (plan.home / "judged.json").is_file() or not (plan.home / f"{RECORD}.json").is_file():
+    if not (plan.home / f"{RECORD}.json").is_file():
         return
-    judged, record = shelf.get(plan.home, "judged"), shelf.get(plan.home, RECORD)
-    if judged["data_version"] == record["data_version"] and not judged["decision"]["passed"]:
-        way = Way(record["refresh"]["way"])
-        further = list(Way)[min(way.rank + 1, Way.FIT.rank)]
-        yield Demand(further, f"the gate refused the last candidate, by the way of {way}")
+    record = shelf.get(plan.home, RECORD)
+    for desk in plan.desks():
+        if partitioned.refused(desk, record["data_version"]):
+            way = Way(record["refresh"]["way"])
+            further = list(Way)[min(way.rank + 1, Way.FIT.rank)]
+            what = "the last candidate" if desk == plan.root else f"the last candidate of {desk.name}"
+            yield Demand(further, f"the gate refused {what}, by the way of {way}")

@@ -13,7 +13,7 @@ import json
 import os
 import shutil
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -52,11 +52,16 @@ class Served:
 
 
 def keep(plan: Plan, model: Path, contract: Path, taken: Snapshot, release: str) -> Served:
-    """Keep what a release was made of, in the place of what the one before was made of."""
+    """Keep what a release was made of, in the place of what the one before was made of.
+
+    Partitions of one model share it: the first of them that is released keeps it for all.
+    """
     it = checkpoint.describe(model)
     learned = it.model["settings"]["data_version"]
     settings = learning(plan, Contract.read(contract)), drawing(plan)
     record = Served(release, it.fingerprint, taken.data_version, taken.rows, learned, *settings)
+    if plan.part is not None and _is_kept(plan.home, record):
+        return record
     folder = plan.home / FOLDER
     aside = folder.with_name(f".{FOLDER}-{os.getpid()}")
     try:
@@ -66,6 +71,8 @@ def keep(plan: Plan, model: Path, contract: Path, taken: Snapshot, release: str)
         shutil.rmtree(folder, ignore_errors=True)
         aside.rename(folder)
     except OSError as error:
+        if plan.part is not None and _is_kept(plan.home, record):  # another partition was faster
+            return record
         raise StorageError(
             f"{str(folder)!r} must be written, however: {error.strerror or error}. The release was published; "
             "the next refresh will fit from nothing. Free space or choose another `storage`."
@@ -73,6 +80,12 @@ def keep(plan: Plan, model: Path, contract: Path, taken: Snapshot, release: str)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
     return record
+
+
+def _is_kept(home: Path, record: Served) -> bool:
+    """Whether the same model, snapshot and settings are kept already."""
+    kept = Served.read(home)
+    return kept is not None and asdict(replace(kept, release=record.release)) == asdict(record)
 
 
 def beginnings(model: checkpoint.Description) -> dict[str, Any]:
@@ -87,6 +100,7 @@ def learning(plan: Plan, contract: Contract) -> dict[str, Any]:
     return _flat(
         {
             "train": {**settings["fit"], "holdout": settings["holdout"]},
+            **({} if plan.partitions is None else {"partitions": {"column": plan.partitions.column}}),
             "source": {
                 "database": plan.database.name,
                 "table": plan.table,

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tabdar_pipeline import checkpoint
-from tabdar_pipeline.assets import leftovers, served, shelf
+from tabdar_pipeline.assets import leftovers, partitioned, served, shelf
 from tabdar_pipeline.assets.plan import Plan
 from tabdar_pipeline.errors import Violation
 from tabdar_pipeline.fitting import FitSettings
@@ -17,6 +17,7 @@ from tabdar_pipeline.quality.figures import Figures, evaluate
 from tabdar_pipeline.quality.holdout import split
 from tabdar_pipeline.release.decision import Decision, decide
 from tabdar_pipeline.release.manifest import Manifest, library_versions
+from tabdar_pipeline.sampling.draws import Place
 from tabdar_pipeline.schemas.contract import Contract
 from tabdar_pipeline.schemas.infer import infer_schema
 from tabdar_pipeline.schemas.suite import SuiteResult, run_suite
@@ -71,13 +72,28 @@ def take_snapshot(plan: Plan, warehouse: Warehouse) -> Checked:
     )
     violations = contract.validate(table)
     if not violations:
-        learned = contract.released
-        types = {name: kind for name, kind in taken.sql_types.items() if name in learned.schema.names}
-        shelf.write_text(plan.home / CONTRACT, learned.to_yaml())
-        shelf.put(plan.home, "snapshot", replace(taken, sql_types=types))
-        _forget_snapshots(plan.home, taken)
+        if plan.partitions is not None:
+            partitioned.refuse_unfit(plan.partitions, plan.table, table, contract.released.schema)
+        _accept(plan, taken, contract)
     exceptions = {} if violations else contract.exceptions(table)
     return Checked(taken, contract, violations, exceptions, inferred)
+
+
+def take_part(plan: Plan, warehouse: Warehouse) -> None:
+    """Give a partition with a model of its own a snapshot and a contract of its own; the whole was held against its."""
+    taken = partitioned.take_part(plan)
+    table = pq.read_table(taken.path, partitioning=None)
+    declared = None if plan.contract is None else Contract.read(plan.contract)
+    _accept(plan, taken, declared or _inferred(plan, taken, table, warehouse))
+
+
+def _accept(plan: Plan, taken: Snapshot, contract: Contract) -> None:
+    """What a snapshot satisfies becomes what is learned."""
+    learned = contract.released
+    types = {name: kind for name, kind in taken.sql_types.items() if name in learned.schema.names}
+    shelf.write_text(plan.home / CONTRACT, learned.to_yaml())
+    shelf.put(plan.home, "snapshot", replace(taken, sql_types=types))
+    _forget_snapshots(plan.home, taken)
 
 
 def fit_model(
@@ -96,8 +112,9 @@ def fit_model(
         progress=progress,
         resume=plan.home / TRAINING,
         warm=warm,
+        alone=[] if plan.partitions is None else [plan.partitions.column],
     )
-    model.codec = model.codec.referring(rows, contract.schema)
+    model.codec = partitioned.keyed(plan, model.codec.referring(rows, contract.schema), contract.schema)
     model.settings["data_version"] = taken.data_version
     model.save(plan.home / MODEL)
     return model
@@ -117,6 +134,7 @@ class Drawn:
     rows: int
     redrawn: int
     references: dict[str, Bound]  # what its foreign keys refer to
+    place: Place  # where its rows lie in the endless table of its seed
 
 
 def draw_candidate(plan: Plan, warehouse: Warehouse, progress: Callable[[int, int], None]) -> Drawn:
@@ -124,60 +142,73 @@ def draw_candidate(plan: Plan, warehouse: Warehouse, progress: Callable[[int, in
     from tabdar_pipeline import runtime
 
     taken, _, contract = last_snapshot(plan)
-    rows, bound = plan.rows or taken.rows, released(warehouse, plan.table, contract.schema.references)
+    bound = released(warehouse, plan.table, contract.schema.references)
     sampler = runtime.OnnxSampler.load(plan.home / MODEL, threads=plan.fit.threads)
-    partial = plan.home / f".{CANDIDATE}"
-    sampler.write_rows(partial, rows, seed=plan.sample_seed, progress=progress)
-    bind(warehouse, partial, bound, plan.sample_seed)
-    partial.replace(plan.home / CANDIDATE)
-    drawn = Drawn(rows, sampler.engine.watch.counts.get("redrawn", 0), bound)
-    shelf.put(plan.home, "drawn", drawn)
+    stretch = partitioned.stretch(plan, warehouse, sampler, taken.rows)
+    conditions = partitioned.conditions(plan, sampler)
+    plan.desk.mkdir(parents=True, exist_ok=True)
+    partial = plan.desk / f".{CANDIDATE}"
+    sampler.write_rows(
+        partial,
+        stretch.rows,
+        seed=plan.sample_seed,
+        conditions=conditions,
+        place=stretch.place,
+        progress=progress,
+    )
+    bind(warehouse, partial, bound, stretch.place.seed(plan.sample_seed))
+    partial.replace(plan.desk / CANDIDATE)
+    drawn = Drawn(stretch.rows, sampler.engine.watch.counts.get("redrawn", 0), bound, stretch.place)
+    shelf.put(plan.desk, "drawn", drawn)
     return drawn
 
 
 def judge_candidate(plan: Plan, progress: Callable[[str, float], None]) -> Judged:
     """Figures beside their floor, the suite, the decision, and the report that shows them."""
+    from tabdar_pipeline import runtime
     from tabdar_pipeline.quality import report
     from tabdar_pipeline.synthesizer import TabDAR
 
     taken, rows, contract = last_snapshot(plan)
-    candidate, parts = pq.read_table(plan.home / CANDIDATE, partitioning=None), split(rows, plan.holdout)
+    candidate, parts = pq.read_table(plan.desk / CANDIDATE, partitioning=None), partitioned.beside(plan, rows)
     figures = evaluate(
         parts.train,
         parts.holdout,
         candidate,
         contract.schema,
-        target=plan.predict,
+        target=partitioned.predicted(plan),
         seed=plan.sample_seed,
         progress=progress,
+        learned=parts.learned,
+        losses=runtime.OnnxSampler.load(plan.home / MODEL, threads=plan.fit.threads).losses,
     )
     limits = plan.policy.limits(figures)
     model = TabDAR.load(plan.home / MODEL)
     enforced = replace(contract, constraints=model.codec.rules.constraints)
-    suite = run_suite(candidate, enforced, limits, figures.values)
+    suite = run_suite(candidate, enforced, limits, figures.values, rows)
     decision = decide(figures, limits, suite)
     page = report.html(
         figures,
         parts.train,
         candidate,
         contract.schema,
-        title=f"{plan.table} → {plan.target}",
+        title=f"{plan.table} → {plan.target}{'' if plan.part is None else f', {plan.part.key}'}",
         decision=decision,
         history=model.history,
         protected=model.codec.to_json()["protected"],
         facts=_facts(plan, taken, contract, model),
     )
-    shelf.write_text(plan.home / REPORT, page)
-    judged = Judged(figures, suite, decision, plan.home / REPORT, parts.train, candidate, contract)
+    shelf.write_text(plan.desk / REPORT, page)
+    judged = Judged(figures, suite, decision, plan.desk / REPORT, parts.train, candidate, contract)
     kept = _Kept(
         figures.to_json(),
         suite.to_json(),
         decision.to_json(),
-        checkpoint.file_hash(plan.home / CANDIDATE),
+        checkpoint.file_hash(plan.desk / CANDIDATE),
         taken.data_version,
         model.fingerprint,
     )
-    shelf.put(plan.home, "judged", kept)
+    shelf.put(plan.desk, "judged", kept)
     return judged
 
 
@@ -185,12 +216,12 @@ def publish_release(plan: Plan, warehouse: Warehouse) -> Release:
     """Publish the accepted candidate; one that was refused, or judged for other rows, never is."""
     from tabdar_pipeline.errors import ReleaseRefused
 
-    taken, _, contract = last_snapshot(plan)
-    judged = shelf.get(plan.home, "judged")
+    taken, rows, contract = last_snapshot(plan)
+    judged, drawn = shelf.get(plan.desk, "judged"), shelf.get(plan.desk, "drawn")
     if not judged["decision"]["passed"]:
         raise ReleaseRefused(plan.target, tuple(judged["decision"]["reasons"]))
     model = checkpoint.describe(plan.home / MODEL)
-    now = (checkpoint.file_hash(plan.home / CANDIDATE), taken.data_version, model.fingerprint)
+    now = (checkpoint.file_hash(plan.desk / CANDIDATE), taken.data_version, model.fingerprint)
     if now != (judged["candidate"], judged["data_version"], judged["model"]):
         raise ReleaseRefused(
             plan.target,
@@ -213,18 +244,19 @@ def publish_release(plan: Plan, warehouse: Warehouse) -> Release:
         decision=judged["decision"],
         protected=model.codec.to_json()["protected"],
         refresh=shelf.get(plan.home, "drift")["refresh"] | served.beginnings(model),
-        references=shelf.get(plan.home, "drawn")["references"],
+        references=drawn["references"],
+        partition={} if plan.part is None else partitioned.facts(plan, taken, rows, Place(**drawn["place"])),
     )
-    rows = plan.home / CANDIDATE
     comments = describe(warehouse, plan.table).comments
     release = publish(
         warehouse,
         plan.target,
-        rows,
+        plan.desk / CANDIDATE,
         taken.sql_types,
         manifest.to_json(),
         plan.folder,
         {name: text for name, text in comments.items() if name in taken.sql_types},
+        partition=partitioned.published_as(plan, contract.schema),
     )
     served.keep(plan, plan.home / MODEL, plan.home / CONTRACT, taken, release.identifier)
     return release
@@ -232,7 +264,7 @@ def publish_release(plan: Plan, warehouse: Warehouse) -> Release:
 
 def retire_old(plan: Plan, warehouse: Warehouse) -> list[str]:
     """Retire what the plan does not keep, and what runs that were cut off left; the releases whose rows went."""
-    leftovers.remove(leftovers.in_home(plan.home))
+    leftovers.remove(leftovers.in_home(plan.root))
     if plan.keep is None:
         return []
     return [release.identifier for release in retain(warehouse, plan.target, plan.keep)]

@@ -2,18 +2,19 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
 from tabdar_pipeline import __version__
-from tabdar_pipeline.assets import metadata, refreshing, steps
+from tabdar_pipeline.assets import keys, metadata, partitioned, refreshing, steps
 from tabdar_pipeline.assets.drift import drift_asset
 from tabdar_pipeline.assets.guard import guarded
 from tabdar_pipeline.assets.plan import Plan
 from tabdar_pipeline.assets.resources import ComputeResource, WarehouseResource
 from tabdar_pipeline.schemas.contract import Contract
 from tabdar_pipeline.warehouse.names import Relation
+from tabdar_pipeline.warehouse.publish import Release
 
 if TYPE_CHECKING:
     from tabdar_pipeline.model.training import EpochRecord
@@ -24,6 +25,10 @@ GPU_TAGS = {
         "container_config": {"resources": {"limits": {"nvidia.com/gpu": "1"}}},
     }
 }
+
+
+_PARTED = ("candidate", "report", "release")  # where one model serves all partitions
+_PARTED_EACH = ("drift", "model", "onnx", *_PARTED)  # where each has its own
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +45,7 @@ class Names:
         own = dg.AssetKey([_plain(source.schema), _plain(source.name)])
         return cls(
             own if plan.upstream is None else dg.AssetKey.from_user_string(plan.upstream),
-            dg.AssetKey([_plain(target.schema), _plain(target.name)]),
+            _release_key(target),
         )
 
     def step(self, name: str) -> dg.AssetKey:
@@ -70,7 +75,16 @@ def spec(plan: Plan, step: str, after: str | None, kinds: set[str], description:
 
 
 def specs(plan: Plan) -> dict[str, dg.AssetSpec]:
-    """All steps of the way from the table to its release."""
+    """All steps of the way from the table to its release, and which of them have partitions."""
+    found = _whole_specs(plan)
+    if plan.partitions is None:
+        return found
+    definition = keys.definition(plan.partitions)
+    parted = _PARTED_EACH if plan.partitions.each else _PARTED
+    return found | {step: found[step].replace_attributes(partitions_def=definition) for step in parted}
+
+
+def _whole_specs(plan: Plan) -> dict[str, dg.AssetSpec]:
     return {
         "snapshot": spec(
             plan,
@@ -142,6 +156,7 @@ def snapshot_asset(plan: Plan, asset: dg.AssetSpec) -> dg.AssetsDefinition:
     ) -> Iterator[dg.MaterializeResult]:  # type: ignore[type-arg]
         with guarded(context, plan.limits):
             checked = steps.take_snapshot(plan, warehouse.at(plan.database))
+            parts = _partitions(plan, checked, warehouse)
         taken, schema = checked.snapshot, checked.contract.schema
         context.log.info(f"{taken.rows:,} rows, data version {taken.data_version[:12]}")
         yield dg.MaterializeResult(
@@ -154,6 +169,7 @@ def snapshot_asset(plan: Plan, asset: dg.AssetSpec) -> dg.AssetsDefinition:
                 "contract": dg.MetadataValue.md(f"```yaml\n{checked.contract.to_yaml()}\n```"),
                 "contract_hash": checked.contract.hash,
                 "contract_is_inferred": checked.inferred,
+                **parts,
             },
             check_results=[
                 dg.AssetCheckResult(
@@ -173,6 +189,22 @@ def snapshot_asset(plan: Plan, asset: dg.AssetSpec) -> dg.AssetsDefinition:
     return snapshot
 
 
+def _partitions(plan: Plan, checked: steps.Checked, warehouse: WarehouseResource) -> dict[str, Any]:
+    """What a snapshot says of the partitions: how many rows are in none, and which are due where each has a model."""
+    if plan.partitions is None or checked.violations:
+        return {}
+    counts = partitioned.counts(plan)
+    found: dict[str, Any] = {
+        "partitions": dg.MetadataValue.json(counts),
+        "rows_in_no_partition": checked.snapshot.rows - sum(counts.values()),
+    }
+    if plan.partitions.each:
+        every = keys.definition(plan.partitions).get_partition_keys()
+        due = partitioned.due(plan, warehouse.at(plan.database), every)
+        found[keys.DUE] = dg.MetadataValue.json([*due.fresh])
+    return found
+
+
 def model_asset(
     plan: Plan,
     asset: dg.AssetSpec,
@@ -189,7 +221,8 @@ def model_asset(
         retry_policy=dg.RetryPolicy(max_retries=1, delay=5),
     )
     def model(context: dg.AssetExecutionContext, compute: ComputeResource) -> Iterator[dg.MaterializeResult]:  # type: ignore[type-arg]
-        ready = steps.with_compute(plan, compute.settings())
+        own = keys.plan_of(plan, asset, context)
+        ready = steps.with_compute(own, compute.settings())
         with guarded(context, plan.limits):
             fitted = learn(
                 ready,
@@ -201,7 +234,7 @@ def model_asset(
         if fitted is None:
             context.log.info(f"{plan.target} stays as it is: see the reasons of its drift")
             return
-        facts = metadata.model(fitted) | {"dagster/uri": str(plan.home / steps.MODEL)}
+        facts = metadata.model(fitted) | {"dagster/uri": str(own.home / steps.MODEL)}
         yield dg.MaterializeResult(
             asset_key=asset.key, data_version=dg.DataVersion(fitted.fingerprint), metadata=facts
         )
@@ -221,7 +254,7 @@ def onnx_asset(plan: Plan, asset: dg.AssetSpec) -> dg.AssetsDefinition:
 
         try:
             with guarded(context, plan.limits):
-                record = steps.export_model(plan)
+                record = steps.export_model(keys.plan_of(plan, asset, context))
         except ParityError as error:
             failed = dg.AssetCheckResult(check_name="parity", passed=False, metadata={"reason": str(error)})
             return dg.MaterializeResult(asset_key=asset.key, check_results=[failed])
@@ -247,7 +280,7 @@ def _candidate(plan: Plan, asset: dg.AssetSpec) -> dg.AssetsDefinition:
     def candidate(
         context: dg.AssetExecutionContext, warehouse: WarehouseResource, compute: ComputeResource
     ) -> dg.MaterializeResult:  # type: ignore[type-arg]
-        ready = steps.with_compute(plan, compute.settings())
+        ready = steps.with_compute(keys.plan_of(plan, asset, context), compute.settings())
         told = [0]
 
         def tell(done: int, rows: int) -> None:
@@ -261,7 +294,7 @@ def _candidate(plan: Plan, asset: dg.AssetSpec) -> dg.AssetsDefinition:
             metadata={
                 "dagster/row_count": drawn.rows,
                 "redrawn_rows": drawn.redrawn,
-                "dagster/uri": str(plan.home / steps.CANDIDATE),
+                "dagster/uri": str(ready.desk / steps.CANDIDATE),
                 "seed": plan.sample_seed,
                 "references": metadata.lines(
                     f"{name} refers to {it.release or 'the candidate itself'}"
@@ -285,8 +318,9 @@ def _report(plan: Plan, asset: dg.AssetSpec) -> dg.AssetsDefinition:
     def report(context: dg.AssetExecutionContext) -> dg.MaterializeResult:  # type: ignore[type-arg]
         from tabdar_pipeline.quality import plots
 
+        own = keys.plan_of(plan, asset, context)
         with guarded(context, plan.limits):
-            judged = steps.judge_candidate(plan, lambda name, _share: context.log.info(f"measuring {name}"))
+            judged = steps.judge_candidate(own, lambda name, _share: context.log.info(f"measuring {name}"))
         figures, schema = judged.figures, judged.contract.schema
         columns = plots.columns_png(judged.train, judged.candidate, schema, dict(figures.by_column))
         return dg.MaterializeResult(
@@ -320,18 +354,33 @@ def _report(plan: Plan, asset: dg.AssetSpec) -> dg.AssetsDefinition:
 def _release(plan: Plan, asset: dg.AssetSpec) -> dg.AssetsDefinition:
     @dg.multi_asset(name=op_name(asset), specs=[asset], pool="duckdb")
     def release(context: dg.AssetExecutionContext, warehouse: WarehouseResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
+        own = keys.plan_of(plan, asset, context)
         with guarded(context, plan.limits):
-            published = steps.publish_release(plan, warehouse.at(plan.database))
-            retired = steps.retire_old(plan, warehouse.at(plan.database))
-        schema = Contract.read(plan.home / steps.CONTRACT).schema
-        context.log.info(f"published {published.identifier} as {published.relation}")
+            published = steps.publish_release(own, warehouse.at(plan.database))
+            retired = steps.retire_old(own, warehouse.at(plan.database))
+        schema = Contract.read(own.home / steps.CONTRACT).schema
+        context.log.info(f"published {published.label} as {published.relation}")
         return dg.MaterializeResult(
             data_version=dg.DataVersion(published.rows_hash),
-            metadata=metadata.release(plan, published, schema, Names.of(plan).source)
+            metadata=metadata.release(plan, published, schema, Names.of(plan).source, _referred(published))
             | {"seed": plan.sample_seed, "retired": metadata.lines(retired)},
         )
 
     return release
+
+
+def _referred(published: Release) -> dict[str, dg.TableColumnDep]:
+    """For each foreign key, the column of the release that its values were drawn from."""
+    found = {}
+    for name, it in published.manifest["references"].items():
+        if it["release"] is not None:  # else the candidate itself
+            target = Relation.parse(it["release"].rpartition(" ")[0])
+            found[name] = dg.TableColumnDep(_release_key(target), it["column"])
+    return found
+
+
+def _release_key(target: Relation) -> dg.AssetKey:
+    return dg.AssetKey([_plain(target.schema), _plain(target.name)])
 
 
 def op_name(asset: dg.AssetSpec) -> str:

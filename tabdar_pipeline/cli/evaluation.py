@@ -19,6 +19,10 @@ def evaluate(
     holdout: Annotated[Path, typer.Argument(help="Real rows that it never saw.")],
     synthetic: Annotated[Path, typer.Argument(help="The synthetic table.")],
     target: Annotated[str | None, typer.Option(help="A column to predict: measures utility.")] = None,
+    model: Annotated[
+        Path | None,
+        typer.Option(help="The model directory that drew it: adds membership inference on its likelihood."),
+    ] = None,
     html: Annotated[Path | None, typer.Option(help="Write the report here.")] = None,
     json_: Annotated[
         Path | None, typer.Option("--json", help="Write the figures here; - for stdout.")
@@ -29,6 +33,7 @@ def evaluate(
     from tabdar_pipeline.output import refuse_no_folder, write_text
     from tabdar_pipeline.quality import figures as measured
     from tabdar_pipeline.quality import report
+    from tabdar_pipeline.runtime import OnnxSampler
     from tabdar_pipeline.schemas.infer import infer_schema
     from tabdar_pipeline.warehouse.snapshot import read_table
 
@@ -36,6 +41,7 @@ def evaluate(
     for path in (html, None if to_stdout else json_):
         if path is not None:
             refuse_no_folder(path)
+    losses = None if model is None else OnnxSampler.load(model).losses
     tables = [read_table(path)[0] for path in (train, holdout, synthetic)]
     schema = infer_schema(tables[0], train.stem)
     missing = [c for c in schema.names if any(c not in t.column_names for t in tables)]
@@ -52,6 +58,7 @@ def evaluate(
             target=target,
             seed=seed,
             progress=lambda n, x: tell(x, n),
+            losses=losses,
         )
     if html is not None:
         write_text(html, report.html(found, tables[0], tables[2], schema, title=synthetic.stem))

@@ -57,8 +57,11 @@ def impute(
             left = sum(c.null_count for c in filled.columns)
             for batch in numbered(filled, draw, draws).to_batches():
                 write(batch)
+    unseen = sampler.unseen(rows)
+    strange = ", ".join(f"{name} {cells:,}" for name, cells in unseen.items())
     say(
-        {"out": str(out), "rows": rows.num_rows, "cells": before - left, "draws": draws},
-        f"{out}: {before - left:,} cells filled",
+        {"out": str(out), "rows": rows.num_rows, "cells": before - left, "draws": draws, "unseen": unseen},
+        f"{out}: {before - left:,} cells filled"
+        + (f"; kept, though the model never saw such values: {strange}" if strange else ""),
         as_json=as_json,
     )

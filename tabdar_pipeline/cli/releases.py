@@ -20,26 +20,31 @@ app = typer.Typer(help="Releases in a warehouse.", no_args_is_help=True)
 WarehouseFile = Annotated[Path, typer.Argument(help="The .duckdb file.")]
 Target = Annotated[str, typer.Argument(help="schema.table of the release.")]
 OneRelease = Annotated[int | None, typer.Argument(help="The release; the one served where not given.")]
+OfPartition = Annotated[
+    str | None,
+    typer.Option("--partition", help="The partition, where the target has them: its served release."),
+]
 
 
 @app.command("list")
 def show_all(
     warehouse: WarehouseFile,
     target: Annotated[str | None, typer.Argument(help="schema.table of the release.")] = None,
+    partition: Annotated[str | None, typer.Option(help="Releases of this partition.")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """List releases, newest first; * is served."""
     from tabdar_pipeline.warehouse.duckdb import Warehouse
     from tabdar_pipeline.warehouse.publish import releases
 
-    found = releases(Warehouse(warehouse), target)
+    found = [it for it in releases(Warehouse(warehouse), target) if partition in {None, it.partition}]
     if as_json:
         typer.echo(json.dumps({"releases": [_release_facts(it) for it in found]}))
         return
     for it in found:
         retired = f", retired {it.retired:%Y-%m-%d %H:%M}" if it.retired else ""
         typer.echo(
-            f"{'*' if it.served else ' '} {it.identifier}  {it.created:%Y-%m-%d %H:%M}  "
+            f"{'*' if it.served else ' '} {it.label}  {it.created:%Y-%m-%d %H:%M}  "
             f"{it.row_count:,} rows{retired}"
         )
 
@@ -49,12 +54,13 @@ def show(
     warehouse: WarehouseFile,
     target: Target,
     number: OneRelease = None,
+    partition: OfPartition = None,
 ) -> None:
     """Print one release's manifest."""
     from tabdar_pipeline.warehouse.duckdb import Warehouse
     from tabdar_pipeline.warehouse.publish import find
 
-    typer.echo(json.dumps(_release_facts(find(Warehouse(warehouse), target, number)), indent=1))
+    typer.echo(json.dumps(_release_facts(find(Warehouse(warehouse), target, number, partition)), indent=1))
 
 
 @app.command("verify")
@@ -62,18 +68,22 @@ def check(
     warehouse: WarehouseFile,
     target: Target,
     number: OneRelease = None,
+    partition: OfPartition = None,
 ) -> None:
-    """Check that a release's rows are those that were published."""
+    """Check that a release's rows are those that were published; of all partitions, where none is named."""
     from tabdar_pipeline.warehouse.duckdb import Warehouse
-    from tabdar_pipeline.warehouse.publish import verify
+    from tabdar_pipeline.warehouse.publish import serving, verify
 
-    found = verify(Warehouse(warehouse), target, number)
-    if not found:
-        raise StorageError(
-            f"release {found.release.identifier!r} must be as it was published, however: "
-            f"{'; '.join(found.problems)}. Serve another: tabdar release rollback"
-        )
-    typer.echo(f"{found.release.identifier}: as it was published")
+    at = Warehouse(warehouse)
+    numbers = [it.number for it in serving(at, target, partition)] if number is None else [number]
+    for each in numbers:
+        found = verify(at, target, each, partition)
+        if not found:
+            raise StorageError(
+                f"release {found.release.identifier!r} must be as it was published, however: "
+                f"{'; '.join(found.problems)}. Serve another: tabdar release rollback"
+            )
+        typer.echo(f"{found.release.label}: as it was published")
 
 
 @app.command("rollback")
@@ -86,7 +96,21 @@ def serve(
     from tabdar_pipeline.warehouse.duckdb import Warehouse
     from tabdar_pipeline.warehouse.publish import rollback
 
-    typer.echo(f"{rollback(Warehouse(warehouse), target, number).identifier} is served")
+    typer.echo(f"{rollback(Warehouse(warehouse), target, number).label} is served")
+
+
+@app.command("withdraw")
+def leave_out(
+    warehouse: WarehouseFile,
+    target: Target,
+    partition: Annotated[str, typer.Argument(help="The partition that the view is to serve no longer.")],
+) -> None:
+    """Serve a partition no longer; its releases stay, and rollback serves one of them again."""
+    from tabdar_pipeline.warehouse.duckdb import Warehouse
+    from tabdar_pipeline.warehouse.publish import withdraw
+
+    gone = withdraw(Warehouse(warehouse), target, partition)
+    typer.echo(f"{gone.target}, partition {partition!r}, is not served any more")
 
 
 @app.command("promote")
@@ -95,6 +119,7 @@ def approve(
     target: Target,
     number: OneRelease = None,
     *,
+    partition: OfPartition = None,
     who: Annotated[str, typer.Option(help="The person who approves it; recorded.")],
     why: Annotated[str, typer.Option(help="The reason; recorded.")],
 ) -> None:
@@ -102,7 +127,7 @@ def approve(
     from tabdar_pipeline.warehouse.duckdb import Warehouse
     from tabdar_pipeline.warehouse.promotion import promote
 
-    made = promote(Warehouse(warehouse), target, number, who, why)
+    made = promote(Warehouse(warehouse), target, number, who, why, partition)
     typer.echo(f"{made.target} r{made.number:04d} is promoted by {made.who}")
 
 
@@ -112,6 +137,7 @@ def redraw(
     target: Target,
     model: Annotated[Path, typer.Argument(help="The model it was drawn from: served/model in its storage.")],
     number: OneRelease = None,
+    partition: OfPartition = None,
 ) -> None:
     """Draw a release again from its manifest, and say whether every row is the same."""
     from tabdar_pipeline.reproduction import reproduce
@@ -124,6 +150,7 @@ def redraw(
             model,
             number,
             lambda done, rows: tell(done / rows, f"{done:,} of {rows:,} rows"),
+            partition,
         )
     if found.row is not None:
         raise StorageError(
@@ -176,28 +203,19 @@ def hand_on(
     target: Target,
     folder: Annotated[Path, typer.Argument(help="A new folder.")],
     number: OneRelease = None,
+    partition: OfPartition = None,
 ) -> None:
     """Write a release to hand on: parquet, manifest, data contract (ODCS), dbt source, data and model cards."""
     from tabdar_pipeline.release.documents import Released, documents
     from tabdar_pipeline.warehouse.duckdb import Warehouse
     from tabdar_pipeline.warehouse.export import Exported, export
+    from tabdar_pipeline.warehouse.names import Relation
 
     def texts(it: Exported) -> "Mapping[str, str]":
-        release = it.release
-        return documents(
-            Released(
-                target=release.target,
-                number=release.number,
-                created=release.created.isoformat(timespec="seconds"),
-                rows=release.row_count,
-                rows_hash=release.rows_hash,
-                types=it.types,
-                comments=it.comments,
-                manifest=release.manifest,
-            )
-        )
+        view = Relation.parse(it.release.target)
+        return documents(Released(view.schema, view.name, it.types, it.comments, it.release.manifest))
 
-    release = export(Warehouse(warehouse), target, folder, texts, number)
+    release = export(Warehouse(warehouse), target, folder, texts, number, partition)
     typer.echo(f"{folder}: {release.identifier}, {release.row_count:,} rows")
 
 

@@ -1,11 +1,11 @@
-"""Keys and free texts: never modelled, made anew in the same pattern.
+"""Keys: never modelled, made anew in the same pattern, and no real one.
 
 A cell is a pure function of (seed, row number): rows can be made in any order, by any process.
 Keys count on beyond the largest real one, then down below the smallest (numbers, dates and times), or walk the space
-of their pattern with a stride that visits every point once (strings).
-A made-up key of a small pattern space may coincide with a real one: it stands for another row.
+of their pattern with a stride that visits every point once (strings), past the stretches of it in which real ones lie.
 """
 
+import base64
 import hashlib
 import math
 import re
@@ -13,7 +13,8 @@ import uuid
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Self
+from functools import lru_cache
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import pyarrow as pa
@@ -27,47 +28,45 @@ _CLASSES = {
     _UPPER: "ABCDEFGHIJKLMNOPQRSTUVWXYZ",
 }
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
-_PATTERNS = 64  # of a text column, the most frequent ones
+_LEAST = 8  # keys in a stretch: which of them is real, it does not tell
+_LENGTHS = 11  # quantiles of lengths that are kept
 
 
 @dataclass(frozen=True, slots=True)
 class IdentifierCodec:
-    """How the cells of one key or text column are made."""
+    """How the cells of one key column are made."""
 
-    style: str  # "integer" (counted, of whatever type), "uuid", "pattern" or "bytes"
+    style: str  # "integer" (counted, of whatever type), "numbered" (in a text), "uuid", "pattern" or "bytes"
     first: int = 0  # integer: the first number beyond the real ones
     last: int = -1  # integer: the last number below the real ones
     step: int = 1  # integer: from one key to the next
-    patterns: tuple[str, ...] = ()  # classes of digits and letters, others as they are
-    weights: tuple[float, ...] = ()
-    unique: bool = True
+    pattern: str = ""  # classes of digits and letters, others as they are
+    taken: str = ""  # pattern: a bit for each stretch of its space, set where a real key lies, in base 64
+    stretch: int = 0  # keys of a stretch; 0 where the space is not divided
+    lengths: tuple[int, ...] = ()  # bytes: quantiles of their lengths
     nulls: float = 0.0  # share of missing cells
 
     @classmethod
-    def fit(cls, column: pa.Array, *, unique: bool) -> Self:
+    def fit(cls, column: pa.Array) -> Self:
         """Learn pattern and range of a column; real values are not kept."""
         known = column.drop_null()
         nulls = column.null_count / max(len(column), 1)
         if countable(known.type):
             real, step = ends(known), spacing(known)
-            first, last = real.high + step, real.low - step
-            return cls("integer", first=first, last=last, step=step, unique=unique, nulls=nulls)
+            return cls("integer", real.high + step, real.low - step, step, nulls=nulls)
         if pa.types.is_binary(known.type) or pa.types.is_fixed_size_binary(known.type):
-            return cls("bytes", first=16, unique=unique, nulls=nulls)
+            sizes = np.array([len(cell) for cell in known.to_pylist()])
+            spread = np.quantile(sizes, np.linspace(0, 1, _LENGTHS), method="nearest")
+            return cls("bytes", lengths=tuple(spread.tolist()), nulls=nulls)
         texts = known.cast(pa.string()).to_pylist()
-        if all(_UUID.fullmatch(text) for text in texts[:1000]):
-            return cls("uuid", unique=unique, nulls=nulls)
-        if unique:
-            return cls("pattern", patterns=(_joint(texts),), weights=(1.0,), nulls=nulls)
-        common = Counter(_pattern(text) for text in texts).most_common(_PATTERNS)
-        total = sum(n for _, n in common)
-        return cls(
-            "pattern",
-            patterns=tuple(p for p, _ in common),
-            weights=tuple(n / total for _, n in common),
-            unique=False,
-            nulls=nulls,
-        )
+        if all(_UUID.fullmatch(text) for text in texts):
+            return cls("uuid", pattern=_UPPER if any(map(str.isupper, texts)) else _LOWER, nulls=nulls)
+        numbered = _numbered(texts)
+        if numbered is not None:
+            return cls("numbered", numbered.first, pattern=numbered.pattern, nulls=nulls)
+        pattern = _joint(texts)
+        taken, stretch = _taken(pattern, texts)
+        return cls("pattern", pattern=pattern, taken=taken, stretch=stretch, nulls=nulls)
 
     def generate(self, start: int, rows: int, seed: int, kind: pa.DataType) -> pa.Array:
         """Cells of rows start..start+rows-1, in the column's type."""
@@ -76,13 +75,13 @@ class IdentifierCodec:
             cells: list[Any] = [self._integer(i, kind) for i in numbers]
         elif self.style == "uuid":
             cells = [str(uuid.UUID(bytes=_digest(seed, i)[:16], version=4)) for i in numbers]
+            cells = [c.upper() for c in cells] if self.pattern == _UPPER else cells
         elif self.style == "bytes":
-            cells = [_digest(seed, i)[: self.first] for i in numbers]
-        elif self.unique:
-            cells = [_walk(self.patterns[0], seed, i) for i in numbers]
+            cells = [self._bytes(seed, i) for i in numbers]
+        elif self.style == "numbered":
+            cells = [self.pattern.replace(_DIGIT, str(self.first + i)) for i in numbers]
         else:
-            shares = np.cumsum(self.weights)
-            cells = [self._text(_digest(seed, i), shares) for i in numbers]
+            cells = [self._walk(seed, i) for i in numbers]
         if self.nulls:
             cells = [None if _share(seed, i) < self.nulls else c for i, c in zip(numbers, cells, strict=True)]
         if self.style == "integer":
@@ -90,6 +89,24 @@ class IdentifierCodec:
         if pa.types.is_dictionary(kind):
             return pa.array(cells, kind.value_type).cast(kind)
         return pa.array(cells, kind)
+
+    def _bytes(self, seed: int, i: int) -> bytes:
+        size = self.lengths[int.from_bytes(_digest(seed, i)[-8:-4], "big") % len(self.lengths)]
+        parts = (_digest(seed, i, part) for part in range(size // 32 + 1))
+        return b"".join(parts)[:size]
+
+    def _walk(self, seed: int, i: int) -> str:
+        """The i-th point of a walk that visits every free text of the pattern once; then with a suffix."""
+        free, size = _free(self.taken), self.stretch
+        space = len(free) * size if size else _space(self.pattern)
+        stride = space // 2 + int.from_bytes(_digest(seed, -1)[:4], "big") % max(space // 3, 1) | 1
+        while math.gcd(stride, space) != 1:
+            stride += 1
+        lap, point = divmod(i, space)
+        place = (int.from_bytes(_digest(seed, -2)[:8], "big") + point * stride) % space
+        if size:
+            place = int(free[place // size]) * size + place % size
+        return _text(self.pattern, place) + (f"-{lap}" if lap else "")
 
     def room(self, kind: pa.DataType) -> float:
         """How many different cells there are."""
@@ -107,11 +124,6 @@ class IdentifierCodec:
         """How many numbers there are beyond the real ones."""
         return max((limits(kind).high - self.first) // self.step + 1, 0)
 
-    def _text(self, digest: bytes, shares: Any) -> str:
-        rng = np.random.default_rng(int.from_bytes(digest[:8], "big"))
-        pattern = self.patterns[min(int(np.searchsorted(shares, rng.random())), len(shares) - 1)]
-        return "".join(_CLASSES[c][rng.integers(len(_CLASSES[c]))] if c in _CLASSES else c for c in pattern)
-
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
         return {"codec": "identifier", **asdict(self)}
@@ -120,7 +132,7 @@ class IdentifierCodec:
     def from_json(cls, record: Mapping[str, Any]) -> Self:
         """The codec that `to_json` wrote."""
         facts = {k: v for k, v in record.items() if k != "codec"}
-        return cls(**{**facts, "patterns": tuple(facts["patterns"]), "weights": tuple(facts["weights"])})
+        return cls(**{**facts, "lengths": tuple(facts["lengths"])})
 
 
 def _pattern(text: str) -> str:
@@ -128,6 +140,24 @@ def _pattern(text: str) -> str:
     return "".join(
         _DIGIT if c.isdigit() else _UPPER if c.isupper() else _LOWER if c.isalpha() else c for c in text
     )
+
+
+class _Numbered(NamedTuple):
+    first: int  # beyond the largest real one
+    pattern: str  # with the number as one class
+
+
+def _numbered(texts: list[str]) -> _Numbered | None:
+    """Texts of several lengths that differ by one number without leading zeros: ID-9, ID-10."""
+    found = [re.fullmatch(r"(\D*)(0|[1-9]\d*)(\D*)", text, re.ASCII) for text in texts]
+    matches = [it for it in found if it is not None]
+    if (
+        len(matches) < len(texts)
+        or len({(it[1], it[3]) for it in matches}) > 1
+        or len({*map(len, texts)}) == 1
+    ):
+        return None
+    return _Numbered(max(int(it[2]) for it in matches) + 1, f"{matches[0][1]}{_DIGIT}{matches[0][3]}")
 
 
 def _joint(texts: list[str]) -> str:
@@ -145,15 +175,13 @@ def _widest(chars: tuple[str, ...]) -> str:
     return classes.most_common(1)[0][0]
 
 
-def _walk(pattern: str, seed: int, i: int) -> str:
-    """The i-th point of a walk that visits every text of the pattern once; then with a suffix."""
-    sizes = [len(_CLASSES[c]) for c in pattern if c in _CLASSES]
-    space = math.prod(sizes) or 1
-    stride = space // 2 + int.from_bytes(_digest(seed, -1)[:4], "big") % max(space // 3, 1) | 1
-    while math.gcd(stride, space) != 1:
-        stride += 1
-    lap, point = divmod(i, space)
-    place = (int.from_bytes(_digest(seed, -2)[:8], "big") + point * stride) % space
+def _space(pattern: str) -> int:
+    """How many texts there are of a pattern."""
+    return math.prod(len(_CLASSES[c]) for c in pattern if c in _CLASSES)
+
+
+def _text(pattern: str, place: int) -> str:
+    """The text at a place of the pattern's space."""
     cells = []
     for c in pattern:
         if c in _CLASSES:
@@ -161,11 +189,54 @@ def _walk(pattern: str, seed: int, i: int) -> str:
             cells.append(_CLASSES[c][digit])
         else:
             cells.append(c)
-    return "".join(cells) + (f"-{lap}" if lap else "")
+    return "".join(cells)
 
 
-def _digest(seed: int, i: int) -> bytes:
-    return hashlib.blake2b(f"{seed}:{i}".encode(), digest_size=32).digest()
+def _place(pattern: str, text: str) -> int:
+    """Where a text lies in the pattern's space; -1 where it is not of the pattern."""
+    place, size = 0, 1
+    if len(text) != len(pattern):
+        return -1
+    for c, mine in zip(pattern, text, strict=True):
+        if c not in _CLASSES:
+            if c != mine:
+                return -1
+            continue
+        digit = _CLASSES[c].find(mine)
+        if digit < 0:
+            return -1
+        place, size = place + size * digit, size * len(_CLASSES[c])
+    return place
+
+
+def _taken(pattern: str, texts: list[str]) -> tuple[str, int]:
+    """A bit for each stretch of the space in which a real key lies, and how long stretches are.
+
+    About half of them are free where keys lie at random. Where no stretch is free, the space is not divided.
+    """
+    space, places = _space(pattern), [it for it in (_place(pattern, text) for text in texts) if it >= 0]
+    stretch = max(space // max(math.ceil(len(places) / math.log(2)), 1), 1)
+    if stretch < _LEAST:
+        stretch = min(_LEAST, space)
+    flags = np.zeros(space // stretch, bool)
+    here = np.array([it // stretch for it in places], np.int64)
+    flags[here[here < len(flags)]] = True
+    if flags.all():
+        return "", 0
+    padded = np.r_[flags, np.ones(-len(flags) % 8, bool)]
+    return base64.b64encode(np.packbits(padded).tobytes()).decode(), stretch
+
+
+@lru_cache(maxsize=64)
+def _free(taken: str) -> "np.ndarray[Any, np.dtype[np.int64]]":
+    """The stretches in which no real key lies."""
+    flags = np.unpackbits(np.frombuffer(base64.b64decode(taken), np.uint8)).astype(bool)
+    return np.flatnonzero(~flags)
+
+
+def _digest(seed: int, i: int, part: int = 0) -> bytes:
+    text = f"{seed}:{i}:{part}" if part else f"{seed}:{i}"
+    return hashlib.blake2b(text.encode(), digest_size=32).digest()
 
 
 def _share(seed: int, i: int) -> float:

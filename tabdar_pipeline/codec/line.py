@@ -5,6 +5,7 @@ of ten where all of them are. The greatest common divisor is the grid: a step of
 hundreds, days at midnight. Floats on no grid are their own ticks.
 """
 
+import math
 from dataclasses import asdict, dataclass
 from decimal import Decimal
 from fractions import Fraction
@@ -17,7 +18,10 @@ from numpy.typing import NDArray
 from tabdar_pipeline.schemas.types import from_text
 
 Floats = NDArray[np.float64]
+_EXACT = 2**53  # what a float counts to in ones; a column that spans more is counted from its middle
 _WORD = 2**63  # what a signed word of 64 bits cannot hold
+_HUGE, _TINY = (2.0**900, 200), (2.0**-900, -600)  # where to scale, and by which power of two
+_ROUNDING = 1e-6  # of a tick, by which a float may miss its own
 _DIGITS = 7  # of a float's fraction that may form a grid
 
 
@@ -29,7 +33,11 @@ class Line:
     origin: int = 0
     step: int = 1
     digits: int = 0
+    first: int | None = None  # of integers; the origin where it is not given
     last: int | None = None  # of integers: a tick beyond 2**53 is rounded, and must not pass it
+    power: int = (
+        0  # without a grid, value = tick * 2 ** power: sums of huge ticks stay finite, tiny ones normal
+    )
 
     @classmethod
     def fit(cls, column: pa.Array) -> Self:
@@ -37,10 +45,10 @@ class Line:
         if pa.types.is_floating(column.type):
             return cls._fit_floats(_floats(column))
         whole = _integers(column)
-        origin = int(whole.min()) if len(whole) else 0
-        step = int(np.gcd.reduce(_beyond(whole, origin))) if len(whole) else 1
-        last = int(whole.max()) if len(whole) else 0
-        return cls(grid=True, origin=origin, step=max(step, 1), digits=_scale(column.type), last=last)
+        first, last = (int(whole.min()), int(whole.max())) if len(whole) else (0, 0)
+        step = max(int(np.gcd.reduce(_beyond(whole, first))), 1) if len(whole) else 1
+        origin = first if (last - first) // step < _EXACT else int(np.sort(whole)[len(whole) // 2])
+        return cls(grid=True, origin=origin, step=step, digits=_scale(column.type), first=first, last=last)
 
     @classmethod
     def _fit_floats(cls, values: Floats) -> Self:
@@ -55,15 +63,18 @@ class Line:
                 origin = int(ticks.min()) if len(ticks) else 0
                 step = int(np.gcd.reduce(ticks - origin)) if len(ticks) else 1
                 return cls(grid=True, origin=origin, step=max(step, 1), digits=digits)
-        return cls(grid=False)
+        return cls(
+            grid=False, power=_HUGE[1] if largest > _HUGE[0] else _TINY[1] if largest < _TINY[0] else 0
+        )
 
     def ticks(self, column: pa.Array) -> Floats:
         """Ticks (N,) of a column without nulls; values between ticks fall between them."""
         if not self.grid:
-            return _floats(column)
+            return np.ldexp(_floats(column), -self.power)
         if pa.types.is_floating(column.type):
-            whole = _floats(column) * 10.0**self.digits
-            return (whole - self.origin) / self.step
+            ticks = (_floats(column) * 10.0**self.digits - self.origin) / self.step
+            with np.errstate(invalid="ignore"):  # infinities have no nearest tick
+                return np.where(np.abs(ticks - np.rint(ticks)) < _ROUNDING, np.rint(ticks), ticks)
         return (_beyond(_integers(column), self.origin) / self.step).astype(np.float64)
 
     def tick(self, text: str, kind: pa.DataType) -> float:
@@ -71,13 +82,13 @@ class Line:
         if pa.types.is_temporal(kind):
             return float(self.ticks(from_text([text], kind))[0])
         if not self.grid:
-            return float(text)
+            return math.ldexp(float(text), -self.power)
         return float((Fraction(text) * 10**self.digits - self.origin) / self.step)
 
     def column(self, ticks: Floats, kind: pa.DataType) -> pa.Array:
         """The column whose ticks these are."""
         if not self.grid:
-            return pa.array(ticks).cast(kind, safe=False)
+            return pa.array(np.ldexp(ticks, self.power)).cast(kind, safe=False)
         whole = self._whole(ticks)
         if pa.types.is_floating(kind):
             return pa.array(whole / 10.0**self.digits).cast(kind, safe=False)
@@ -91,7 +102,8 @@ class Line:
         largest = int(np.abs(nearest).max(initial=0.0)) * self.step + abs(self.origin)
         whole = nearest.astype(np.int64) if largest < _WORD else np.array([int(t) for t in nearest], object)
         whole = np.asarray(whole * self.step + self.origin)
-        return whole if self.last is None else np.clip(whole, self.origin, self.last)
+        first = self.origin if self.first is None else self.first
+        return whole if self.last is None else np.clip(whole, first, self.last)
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from tabdar_pipeline import normal
 from tabdar_pipeline.codec.line import Line
 from tabdar_pipeline.codec.quantile import Quantiles
+from tabdar_pipeline.codec.rhythm import Rhythm
 
 Floats = NDArray[np.float64]
 Codes = NDArray[np.int64]
@@ -75,7 +76,9 @@ class NumberCodec:
         if atom.any() and dense < settings.shared:
             dense = 0  # too few to be averaged: the nearest atom stands for them
         bins = int(np.clip(dense // settings.rows_per_bin, 1, settings.bins)) if dense else 0
-        quantiles = Quantiles.fit(values[~atom], counts[~atom], settings.shared) if dense else None
+        quantiles = (
+            _quantiles(line, known.type, values[~atom], counts[~atom], settings.shared) if dense else None
+        )
         low, high = _intervals(values, counts, atom, bins, quantiles)
         seen = sorted({str(v) for v in ticks[special]})
         missing = column.null_count > 0
@@ -104,8 +107,7 @@ class NumberCodec:
     @property
     def ends(self) -> tuple[float, float]:
         """The smallest and the largest tick."""
-        dense = () if self.quantiles is None else (self.quantiles.values[0], self.quantiles.values[-1])
-        ticks = np.r_[self.atoms, dense]
+        ticks = np.r_[self.atoms, () if self.quantiles is None else self.quantiles.ends]
         if not len(ticks):
             return 0.0, 0.0
         return float(ticks.min()), float(ticks.max())
@@ -178,7 +180,7 @@ class NumberCodec:
         atoms = np.flatnonzero((self.atoms >= low) & (self.atoms <= high))
         ends = np.full(len(atoms), np.inf)
         parts = Parts(atoms, -ends, ends)
-        if self.quantiles is None or low > self.quantiles.values[-1] or high < self.quantiles.values[0]:
+        if self.quantiles is None or low > self.quantiles.ends[1] or high < self.quantiles.ends[0]:
             return parts
         half = 0.5 if self.line.grid else 0.0
         (first,), (last,) = self.quantiles.interval(np.array([low - half]), np.array([high + half]))
@@ -211,7 +213,12 @@ class NumberCodec:
             "line": self.line.to_json(),
             "atoms": self.atoms.tolist(),
             "bins": self.bins,
-            "quantiles": q and {"ranks": q.ranks.tolist(), "values": q.values.tolist()},
+            "quantiles": q
+            and {
+                "ranks": q.ranks.tolist(),
+                "values": q.places.tolist(),
+                "rhythm": q.rhythm and q.rhythm.to_json(),
+            },
             "low": self.low.tolist(),
             "high": self.high.tolist(),
             "specials": [str(v) for v in self.specials],
@@ -226,12 +233,22 @@ class NumberCodec:
             Line(**record["line"]),
             np.array(record["atoms"], dtype=float),
             record["bins"],
-            q and Quantiles(np.array(q["ranks"], dtype=float), np.array(q["values"], dtype=float)),
+            q and _quantiles_from_json(q),
             np.array(record["low"], dtype=float),
             np.array(record["high"], dtype=float),
             tuple(float(v) for v in record["specials"]),
             record["missing"],
         )
+
+
+def _quantiles(line: Line, kind: pa.DataType, values: Floats, counts: Codes, shared: int) -> Quantiles:
+    return Quantiles.fit(values, counts, shared, Rhythm.fit(line, kind, values, counts, shared))
+
+
+def _quantiles_from_json(record: Mapping[str, Any]) -> Quantiles:
+    ranks, places = (np.array(record[name], dtype=float) for name in ("ranks", "values"))
+    rhythm = record.get("rhythm")
+    return Quantiles(ranks, places, rhythm and Rhythm.from_json(rhythm))
 
 
 def _atoms(counts: Codes, settings: NumberSettings) -> NDArray[np.bool_]:

@@ -12,6 +12,8 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from tabdar_pipeline.codec.rhythm import Rhythm
+
 Floats = NDArray[np.float64]
 Counts = NDArray[np.int64]
 KNOTS = 1024
@@ -19,13 +21,17 @@ KNOTS = 1024
 
 @dataclass(frozen=True, slots=True)
 class Quantiles:
-    """A piecewise linear map between ranks p in [0, 1] and values, both nondecreasing."""
+    """A piecewise linear map between ranks p in [0, 1] and values, both nondecreasing.
+
+    Where values have a rhythm, they are held as places on the line that it stretches.
+    """
 
     ranks: Floats  # (J,)
-    values: Floats  # (J,)
+    places: Floats  # (J,)
+    rhythm: Rhythm | None = None
 
     @classmethod
-    def fit(cls, values: Floats, counts: Counts, shared: int) -> Self:
+    def fit(cls, values: Floats, counts: Counts, shared: int, rhythm: Rhythm | None = None) -> Self:
         """From distinct sorted values and how many rows have each; `shared` rows make a value public."""
         rows = int(counts.sum())
         upper = np.cumsum(counts)
@@ -35,32 +41,52 @@ class Quantiles:
         alone = np.logical_or.reduceat(public, start)  # with at most a few strangers, who get its value
         mine = np.repeat(alone, np.diff(np.r_[start, len(counts)]))
         weight = np.where(mine & ~public, 0, counts)
-        mean = np.add.reduceat(values * weight, start) / np.add.reduceat(weight, start)
         low, high = lower[start], np.r_[lower[start[1:]], rows]
         first = np.where(alone, low, (low + high) / 2)
         ranks = np.stack([first, np.where(alone, high, first)], axis=1).ravel()
         keep = np.stack([np.full(len(start), True), alone], axis=1).ravel()
-        knots = np.repeat(np.maximum.accumulate(mean), 2)
-        return cls(ranks[keep] / rows, knots[keep])
+        ends = np.stack([_mean(it, weight, start) for it in _ends(values, rhythm, mine)], axis=1).ravel()
+        return cls(ranks[keep] / rows, np.maximum.accumulate(ends[keep]), rhythm)
 
     def value(self, ranks: Floats) -> Floats:
         """The value at a rank."""
-        return np.interp(ranks, self.ranks, self.values)
+        places = np.interp(ranks, self.ranks, self.places)
+        return places if self.rhythm is None else self.rhythm.ticks(places)
+
+    @property
+    def ends(self) -> Floats:
+        """(2,) the smallest value and the largest."""
+        return self.value(np.array([0.0, 1.0]))
 
     def interval(self, low: Floats, high: Floats) -> tuple[Floats, Floats]:
         """The ranks at which the value lies between low and high."""
+        if self.rhythm is not None:
+            low, high = self.rhythm.stretched(low), self.rhythm.stretched(high)
         return self._rank(low, "left"), self._rank(high, "right")
 
-    def _rank(self, values: Floats, side: str) -> Floats:
+    def _rank(self, places: Floats, side: str) -> Floats:
         right = side == "right"
-        j = np.searchsorted(self.values, values, side="right" if right else "left")
-        inner = np.clip(j, 1, max(len(self.values) - 1, 1))
-        v0, p0 = self.values[inner - 1], self.ranks[inner - 1]
-        v1, p1 = self.values[inner % len(self.values)], self.ranks[inner % len(self.ranks)]
+        j = np.searchsorted(self.places, places, side="right" if right else "left")
+        inner = np.clip(j, 1, max(len(self.places) - 1, 1))
+        v0, p0 = self.places[inner - 1], self.ranks[inner - 1]
+        v1, p1 = self.places[inner % len(self.places)], self.ranks[inner % len(self.ranks)]
         span = np.where(v1 > v0, v1 - v0, 1.0)
-        share = np.clip((values - v0) / span, 0.0, 1.0)
+        share = np.clip((places - v0) / span, 0.0, 1.0)
         p = p0 + (p1 - p0) * share
-        return np.where(j == 0, 0.0, np.where(j == len(self.values), 1.0, p))
+        return np.where(j == 0, 0.0, np.where(j == len(self.places), 1.0, p))
+
+
+def _ends(values: Floats, rhythm: Rhythm | None, alone: NDArray[np.bool_]) -> tuple[Floats, Floats]:
+    """Where each value (N,) begins and ends on the line: of one that stands alone, all of its stretched tick."""
+    if rhythm is None:
+        return values, values
+    half = np.where(alone, 0.5, 0.0)
+    return rhythm.stretched(values - half), rhythm.stretched(values + half)
+
+
+def _mean(values: Floats, weight: Counts, start: NDArray[np.intp]) -> Floats:
+    """The weighted mean of each group of values; weights of a group add up to more than nothing."""
+    return np.add.reduceat(values * weight, start) / np.add.reduceat(weight, start)
 
 
 def _edges(rows: int, shared: int) -> Floats:

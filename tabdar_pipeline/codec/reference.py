@@ -34,7 +34,7 @@ class ReferenceCodec:
         plain = known.dictionary_decode() if pa.types.is_dictionary(known.type) else known
         counts = plain.value_counts()
         rows, values = _pooled(np.sort(counts.field("counts").to_numpy()))
-        return cls(rows, values, column.null_count, IdentifierCodec.fit(counts.field("values"), unique=True))
+        return cls(rows, values, column.null_count, IdentifierCodec.fit(counts.field("values")))
 
     def generate(self, start: int, rows: int, seed: int, kind: pa.DataType) -> pa.Array:
         """Cells of rows start..start+rows-1, in the column's type; rows that share a value lie together."""

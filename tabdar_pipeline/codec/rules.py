@@ -1,10 +1,10 @@
-"""Constraints that hold by construction: differences, sums and products, and pairs of codes that go together.
+"""Constraints that hold by construction: differences, sums and products, and codes that go together.
 
 N rows, C modelled columns, K codes of a column. What cannot be constructed (numbers in order, a sum that leaves the
 range of its column) is told by `broken`, for the rows to be drawn again.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, Self
 
@@ -13,10 +13,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from tabdar_pipeline.sampling.pairs import Pair
+from tabdar_pipeline.sampling.ties import Tie
 from tabdar_pipeline.schemas.columns import Column, Kind
 from tabdar_pipeline.schemas.constraints import (
     Arithmetic,
+    Combination,
     Constraint,
     Dependency,
     Inequality,
@@ -27,17 +28,24 @@ from tabdar_pipeline.schemas.constraints import (
 from tabdar_pipeline.schemas.table import TableSchema
 from tabdar_pipeline.schemas.types import arrow_type, as_floats
 
+_OUTERMOST = 5  # rows
+
 Arrays = dict[str, pa.Array]
 Flags = NDArray[np.bool_]
 Codes = NDArray[np.int64]
+_BY_CODES = (Dependency, NullWhen, Combination)  # hold by barring codes
 
 
 class Coded(Protocol):
-    """The codec of a column, as far as pairs need it."""
+    """The codec of a column, as far as ties need it."""
 
     @property
     def levels(self) -> int:
         """How many codes it has."""
+
+    @property
+    def missing(self) -> bool:
+        """Whether the last of them is NULL."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,38 +54,49 @@ class Rules:
 
     constraints: tuple[Constraint, ...] = ()
     gaps: Mapping[str, str] = field(default_factory=dict)  # a time, and the one that it is modelled from
-    ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)  # of columns in sums and products
-    pairs: tuple[Pair, ...] = ()
+    ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)  # of what follows from others
+    ties: tuple[Tie, ...] = ()
 
     @classmethod
-    def fit(cls, constraints: Sequence[Constraint], table: pa.Table, schema: TableSchema) -> Self:
-        """Choose the differences, and note the ranges; pairs are learned later, from codes."""
+    def fit(
+        cls,
+        constraints: Sequence[Constraint],
+        table: pa.Table,
+        schema: TableSchema,
+        alone: Sequence[str] = (),
+    ) -> Self:
+        """Choose the differences, and note the ranges; ties are learned later, from codes.
+
+        Times that are to stand alone are never modelled by their distance: rows are drawn again where they must.
+        """
         summed = {n: _values(table[n]) for c in constraints if isinstance(c, Arithmetic) for n in c.columns}
         ranges = {n: (float(np.nanmin(v)), float(np.nanmax(v))) for n, v in summed.items()}
-        return cls(tuple(constraints), _gaps(constraints, table, schema), ranges)
+        gaps = _gaps(constraints, table, schema, alone)
+        return cls(tuple(constraints), gaps, ranges | {name: _ends(table[name]) for name in gaps})
 
-    def learn_pairs(
-        self, schema: TableSchema, codecs: Sequence[Coded], codes: Callable[[int], Codes]
+    def learn_ties(
+        self,
+        schema: TableSchema,
+        codecs: Sequence[Coded],
+        codes: Callable[[int], Codes],
+        shared: Sequence[int],
     ) -> "Rules":
-        """The same, with the pairs of codes that occur; -1 is unknown. Numbers that vary have no such rule.
+        """The same, with the codes that occur together; -1 is unknown. Numbers that vary have no such rule.
 
-        codes: of a column (N,).
+        codes: of a column (N,). shared: of each column, how many rows must share a value before it is learned,
+        or a combination of it.
         """
         place = {c.name: i for i, c in enumerate(schema.modelled)}
-        kept, pairs = list[Constraint](), list[Pair]()
+        kept, ties = list[Constraint](), list[Tie]()
         for constraint in self.constraints:
-            if isinstance(constraint, Dependency | NullWhen):
-                on, column = (place.get(name, -1) for name in constraint.columns)
-                exact = [on] if isinstance(constraint, NullWhen) else [on, column]
-                if min(on, column) < 0 or any(_dense(codecs[i]) for i in exact):
+            if isinstance(constraint, _BY_CODES):
+                columns = tuple(place.get(name, -1) for name in constraint.columns)
+                tie = _tie(constraint, columns, codecs, codes, shared) if min(columns) >= 0 else None
+                if tie is None:
                     continue
-                null = isinstance(constraint, NullWhen)
-                allowed = _allowed(
-                    codecs[on].levels, codes(on), codecs[column].levels, codes(column), null=null
-                )
-                pairs.append(Pair(on, column, allowed))
+                ties.append(tie)
             kept.append(constraint)
-        return replace(self, constraints=tuple(kept), pairs=tuple(pairs))
+        return replace(self, constraints=tuple(kept), ties=tuple(ties))
 
     def modelled(self, table: pa.Table, column: Column) -> pa.ChunkedArray:
         """What is modelled of a column: its values (N,), or their distance from another column's."""
@@ -143,27 +162,28 @@ class Rules:
         """(N,) the rows that do not keep every constraint."""
         off = np.zeros(table.num_rows, bool)
         for constraint in self.constraints:
-            if not isinstance(constraint, Dependency | NullWhen):  # these hold by construction
+            if not isinstance(constraint, _BY_CODES):  # these hold by construction
                 off |= constraint.broken(table)
         for name, (low, high) in self.ranges.items():
+            values = _values(table[name])
             with np.errstate(invalid="ignore"):
-                off |= (_values(table[name]) < low) | (_values(table[name]) > high)
+                off |= (values < low) | (values > high)
         return off
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values; of pairs the codes that go together."""
+        """Plain values; of ties the codes that go together."""
         return {
             "constraints": [to_record(c) for c in self.constraints],
             "gaps": dict(self.gaps),
             "ranges": {name: list(ends) for name, ends in self.ranges.items()},
-            "pairs": [
+            "ties": [
                 {
-                    "on": p.on,
-                    "column": p.column,
-                    "shape": p.allowed.shape,
-                    "codes": np.argwhere(p.allowed).tolist(),
+                    "columns": list(tie.columns),
+                    "codes": tie.codes.tolist(),
+                    "leads": tie.leads,
+                    "nulls": list(tie.nulls),
                 }
-                for p in self.pairs
+                for tie in self.ties
             ],
         }
 
@@ -174,7 +194,7 @@ class Rules:
             tuple(from_record(r, "codec.json") for r in record["constraints"]),
             record["gaps"],
             {name: (low, high) for name, (low, high) in record["ranges"].items()},
-            tuple(_pair_from_json(r) for r in record["pairs"]),
+            tuple(_tie_from_json(r) for r in _ties(record)),
         )
 
 
@@ -198,7 +218,17 @@ def _ticks(values: Any) -> Any:
 
 
 def _values(column: pa.ChunkedArray) -> NDArray[np.float64]:
+    """(N,) numbers, or times in units of their type; NaN where there is none."""
+    if pa.types.is_temporal(column.type):
+        column = _ticks(column)
     return np.asarray(as_floats(column).to_numpy(), np.float64)
+
+
+def _ends(times: pa.ChunkedArray) -> tuple[float, float]:
+    """Between which a time lies that follows from another: the means of the outermost rows, so that no one's own."""
+    known = np.sort(_values(times.drop_null()))
+    first, last = known[:_OUTERMOST], known[-_OUTERMOST:]
+    return float(min(np.ceil(first.mean()), first[-1])), float(max(np.floor(last.mean()), last[0]))
 
 
 def _first(observed: pa.Array | None, made: pa.Array) -> pa.Array:
@@ -210,27 +240,76 @@ def _dense(codec: Coded) -> bool:
     return bool(np.any(getattr(codec, "continuous", False)))
 
 
-def _allowed(first: int, on: Codes, second: int, codes: Codes, *, null: bool) -> NDArray[np.bool_]:
-    """Which of so many codes occur together, (K, L); of a rule about NULL (the last code), NULL alone or all others."""
-    allowed = np.zeros((first, second), bool)
-    known = (on >= 0) & (codes >= 0)
-    allowed[on[known], codes[known]] = True
-    if null:
-        allowed[:, :-1] = allowed[:, :-1].any(axis=1, keepdims=True)
-    return allowed
+def _tie(
+    constraint: Dependency | NullWhen | Combination,
+    columns: tuple[int, ...],
+    codecs: Sequence[Coded],
+    codes: Callable[[int], Codes],
+    shared: Sequence[int],
+) -> Tie | None:
+    """What occurs together in the codes of columns, each (N,); none where values count and a column's vary without end.
+
+    A combination that fewer rows share than must share a value is not learned, as a level is not.
+    """
+    about = _about_null(constraint)
+    nulls = tuple(_null(codecs[c]) if null else -1 for c, null in zip(columns, about, strict=True))
+    if any(null < 0 and _dense(codecs[c]) for c, null in zip(columns, nulls, strict=True)):
+        return None
+    cells = np.stack([codes(c) for c in columns], axis=1).astype(np.int64)
+    cells = cells[(cells >= 0).all(axis=1)]
+    for place, null in enumerate(nulls):
+        if null >= 0:
+            cells[:, place] = cells[:, place] == null
+    found, rows = np.unique(cells, axis=0, return_counts=True)
+    if isinstance(constraint, Combination) and len(rows):
+        found = found[rows >= min(max(shared[c] for c in columns), rows.max())]
+    if isinstance(constraint, Dependency):
+        found = _usual(found, rows, [_null(codecs[c]) for c in columns])
+    return Tie(columns, found, not isinstance(constraint, Combination), nulls)
 
 
-def _pair_from_json(record: Mapping[str, Any]) -> Pair:
-    allowed = np.zeros(record["shape"], bool)
-    allowed[tuple(np.array(record["codes"], int).reshape(-1, 2).T)] = True
-    return Pair(record["on"], record["column"], allowed)
+def _usual(pairs: Codes, rows: Codes, null: Sequence[int]) -> Codes:
+    """Of pairs (M, 2) the one that most rows (M,) have, for each first code; and all that say nothing: with NULL."""
+    apart = (pairs == null).any(axis=1)
+    order = np.lexsort([-rows, pairs[:, 0], apart])
+    sorted_, silent = pairs[order], apart[order]
+    first = np.r_[True, sorted_[1:, 0] != sorted_[:-1, 0]][: len(pairs)]
+    return sorted_[first | silent]
 
 
-def _gaps(constraints: Sequence[Constraint], table: pa.Table, schema: TableSchema) -> dict[str, str]:
+def _null(codec: Coded) -> int:
+    """The code of NULL, or one that no cell has."""
+    return codec.levels - 1 if codec.missing else codec.levels
+
+
+def _about_null(constraint: Dependency | NullWhen | Combination) -> tuple[bool, ...]:
+    """Of which of its columns it only counts whether they are NULL."""
+    if isinstance(constraint, NullWhen):
+        return False, True
+    return (isinstance(constraint, Combination) and constraint.of == "nulls",) * len(constraint.columns)
+
+
+def _ties(record: Mapping[str, Any]) -> Iterable[Mapping[str, Any]]:
+    """The records of ties; of pairs, as they were written before there were more columns."""
+    if "pairs" not in record:
+        return record["ties"]
+    pairs = ((r, [r["on"], r["column"]]) for r in record["pairs"])
+    return [{"columns": columns, "codes": r["codes"], "leads": True, "nulls": []} for r, columns in pairs]
+
+
+def _tie_from_json(record: Mapping[str, Any]) -> Tie:
+    columns = tuple(record["columns"])
+    codes = np.array(record["codes"], np.int64).reshape(-1, len(columns))
+    return Tie(columns, codes, record["leads"], tuple(record["nulls"]))
+
+
+def _gaps(
+    constraints: Sequence[Constraint], table: pa.Table, schema: TableSchema, alone: Sequence[str]
+) -> dict[str, str]:
     """Each time that is never before another, and the nearest such one."""
     near: dict[str, tuple[float, str]] = {}
     for constraint in constraints:
-        if not isinstance(constraint, Inequality):
+        if not isinstance(constraint, Inequality) or constraint.high in alone:
             continue
         low, high = (schema[name] for name in constraint.columns)
         if not low.kind is high.kind is Kind.DATETIME or low.arrow_type != high.arrow_type:

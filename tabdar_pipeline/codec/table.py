@@ -19,6 +19,7 @@ from tabdar_pipeline.codec.number import Cells, NumberCodec, NumberSettings
 from tabdar_pipeline.codec.protection import Protection, guarded, protection
 from tabdar_pipeline.codec.reference import ReferenceCodec
 from tabdar_pipeline.codec.rules import Rules
+from tabdar_pipeline.codec.text import SHARED, TextCodec
 from tabdar_pipeline.errors import SourceError, UsageError
 from tabdar_pipeline.schemas.columns import Column, Kind
 from tabdar_pipeline.schemas.constraints import Constraint
@@ -28,7 +29,7 @@ from tabdar_pipeline.schemas.types import arrow_type
 PIECE = 2**20  # rows that are encoded at once
 
 ColumnCodec = NumberCodec | CategoryCodec
-Made = IdentifierCodec | ReferenceCodec | ConstantCodec  # of a column that is not modelled
+Made = IdentifierCodec | TextCodec | ReferenceCodec | ConstantCodec  # of a column that is not modelled
 
 # generated: a NULL is drawn like any value, and tells of the others. unknown: it is neither learned
 # nor evidence, as if the cell were not there.
@@ -63,14 +64,16 @@ class TableCodec:
         missing: Missing = "generated",
         constraints: Sequence[Constraint] = (),
         rng: np.random.Generator | None = None,
+        alone: Sequence[str] = (),
     ) -> Self:
         """Learn one codec for each modelled column; missing cells are a code of their own, or unknown.
 
-        `rng` blurs how many rows must share a value; without it the threshold is exact.
+        `rng` blurs how many rows must share a value; without it the threshold is exact. Columns that stand `alone`
+        are modelled by themselves whatever constraints tie them, so that rows can be asked for by them.
         """
         codecs: list[ColumnCodec] = []
         protected: dict[str, Protection] = {}
-        rules = Rules.fit(constraints, table, schema)
+        rules = Rules.fit(constraints, table, schema, alone)
         for column in schema.modelled:
             values = modelled_values(rules, table, column)
             if missing == "unknown":
@@ -85,7 +88,8 @@ class TableCodec:
             protected[column.name] = protection(codec, values.drop_null(), own.shared)
         made = {c.name: _made(c, combined(table, c)) for c in schema.columns if not c.modelled}
         fitted = cls(tuple(codecs), made, protected, rules)
-        learned = rules.learn_pairs(schema, codecs, lambda c: fitted.codes(table, schema, c))
+        shared = [protected[column.name].rows for column in schema.modelled]
+        learned = rules.learn_ties(schema, codecs, lambda c: fitted.codes(table, schema, c), shared)
         return replace(fitted, rules=learned)
 
     def encode(
@@ -131,6 +135,11 @@ class TableCodec:
     def referring(self, table: pa.Table, schema: TableSchema) -> "TableCodec":
         """The same codec with foreign keys as in a whole table: in a part of it, fewer rows share a value."""
         columns = [c for c in schema.columns if c.kind is Kind.FOREIGN_KEY]
+        return replace(self, made={**self.made, **{c.name: _made(c, combined(table, c)) for c in columns}})
+
+    def keyed(self, table: pa.Table, schema: TableSchema) -> "TableCodec":
+        """The same codec with keys as in a whole table: those of a part may be real ones of another part."""
+        columns = [c for c in schema.columns if c.kind is Kind.KEY]
         return replace(self, made={**self.made, **{c.name: _made(c, combined(table, c)) for c in columns}})
 
     def refuse_too_many(self, rows: int, schema: TableSchema) -> None:
@@ -207,7 +216,11 @@ def _modelled_from_json(record: Mapping[str, Any]) -> ColumnCodec:
 
 
 def _made_from_json(record: Mapping[str, Any]) -> Made:
-    of: dict[str, type[Made]] = {"identifier": IdentifierCodec, "reference": ReferenceCodec}
+    of: dict[str, type[Made]] = {
+        "identifier": IdentifierCodec,
+        "text": TextCodec,
+        "reference": ReferenceCodec,
+    }
     return of.get(record["codec"], ConstantCodec).from_json(record)
 
 
@@ -216,7 +229,19 @@ def _made(column: Column, values: pa.Array) -> Made:
         return ConstantCodec.fit(values)
     if column.kind is Kind.FOREIGN_KEY:
         return ReferenceCodec.fit(values)
-    return IdentifierCodec.fit(values, unique=column.kind is Kind.KEY)
+    if column.kind is Kind.TEXT and _texts(values.type):
+        return TextCodec.fit(values, _shared(column))
+    return IdentifierCodec.fit(values)
+
+
+def _shared(column: Column) -> int:
+    """Rows that must share a word of a text: any word where the source's type is no text, but written as one."""
+    return (column.rare or SHARED) if column.sql_type in ("VARCHAR", "JSON") else 1
+
+
+def _texts(kind: pa.DataType) -> bool:
+    plain = kind.value_type if pa.types.is_dictionary(kind) else kind
+    return pa.types.is_string(plain) or pa.types.is_large_string(plain) or pa.types.is_string_view(plain)
 
 
 def _continuous(codec: ColumnCodec) -> NDArray[np.bool_]:

@@ -2,19 +2,26 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
 import dagster as dg
 from pydantic import Field
 
+from tabdar_pipeline.assets.keys import continuing
+from tabdar_pipeline.assets.news import news
 from tabdar_pipeline.assets.plan import Plan
 from tabdar_pipeline.assets.synthetic import Names, build_assets, specs
+from tabdar_pipeline.components.partitions import Partitions
 from tabdar_pipeline.components.refresh import Refresh
-from tabdar_pipeline.components.table import Table, TableScaffolder
+from tabdar_pipeline.components.table import LOOK_S, WAREHOUSE, Table, TableScaffolder, Watch
+from tabdar_pipeline.errors import TabdarError, WarehouseLocked
 from tabdar_pipeline.release.policy import ReleasePolicy
 
 _SAFE = ReleasePolicy()
+NEWS_TAG = "tabdar/news"  # of a run that a schedule requests: why
+UNDERWAY = [dg.DagsterRunStatus[it] for it in ("QUEUED", "NOT_STARTED", "STARTING", "STARTED", "CANCELING")]
 
 
 class Sample(dg.Model, dg.Resolvable):
@@ -77,6 +84,10 @@ class Policy(dg.Model, dg.Resolvable):
     inference: Annotated[
         float, Field(ge=0, le=1, description="Risk that a training row's column can be told from the others.")
     ] = _SAFE.inference
+    likelihood: Annotated[
+        float,
+        Field(ge=0, le=1, description="Risk that the model itself, which stays here, tells who was learned."),
+    ] = _SAFE.likelihood
 
     def resolved(self) -> ReleasePolicy:
         """The thresholds as the release room knows them."""
@@ -101,6 +112,9 @@ class SyntheticTable(Table):
     refresh: Annotated[
         Refresh, Field(description="What a refresh does with a source that has something new.")
     ] = Refresh()
+    partitions: Annotated[
+        Partitions | None, Field(description="A release for each partition of the source, under one view.")
+    ] = None
 
     @classmethod
     def get_spec(cls) -> dg.ComponentTypeSpec:
@@ -116,11 +130,43 @@ class SyntheticTable(Table):
             sample_seed=self.sample.seed,
             predict=self.policy.predict,
         )
-        return replace(plan, refresh=self.refresh.resolved())
+        parted = None if self.partitions is None else self.partitions.resolved()
+        return replace(plan, refresh=self.refresh.resolved(), partitions=parted)
 
     def execute(self, plan: Plan, asset_specs: Mapping[str, dg.AssetSpec]) -> list[Any]:
         """The assets that do the work; override to add to them."""
         return [*build_assets(plan, dict(asset_specs))]
+
+    def _schedule(self, plan: Plan, job: Any, cron: str) -> dg.ScheduleDefinition:
+        """Request the job where a tick finds something new, as `watch` looks or by a checksum.
+
+        Of a table with partitions only the run knows which are due: it is requested at each tick.
+        """
+        if plan.partitions is not None:
+            return super()._schedule(plan, job, cron)
+        warehouse = replace(WAREHOUSE.at(plan.database), wait_s=LOOK_S)
+        watch = self.watch or Watch()
+
+        @dg.schedule(
+            name=f"{job.name}_schedule",
+            job=job,
+            cron_schedule=cron,
+            execution_timezone=self.timezone,
+            description=f"Refresh {plan.target} where {plan.table} has something new.",
+        )
+        def refresh(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+            busy = _in_progress(context.instance, job.name)
+            if busy is not None:
+                return dg.SkipReason(f"Run {busy} of {job.name} is in progress. Cancel it if it hangs.")
+            try:
+                found = news(plan, warehouse, watch.by, watch.column)
+            except WarehouseLocked as error:
+                return dg.SkipReason(f"{plan.table} could not be looked at, and will be again: {error}")
+            except TabdarError as error:  # the run meets it as well, and its failure alarms whom it must
+                return dg.RunRequest(tags={NEWS_TAG: str(error)})
+            return dg.RunRequest(tags={NEWS_TAG: found.why}) if found.due else dg.SkipReason(found.why)
+
+        return refresh
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
         """Assets, blocking checks, one job, and a schedule where one is asked for."""
@@ -135,6 +181,34 @@ class SyntheticTable(Table):
         if condition is None and after:  # the source is no asset's: Dagster would wait for it
             source = dg.AssetSelection.assets(Names.of(plan).source)
             condition = dg.AutomationCondition.eager().ignore(source)
-        asset_specs = self._specs(plan, steps, steps, condition)
-        job = self._job("refresh", plan, asset_specs.values())
-        return self._definitions(plan, self.execute(plan, asset_specs), [job])
+        shared = {step: spec for step, spec in steps.items() if spec.partitions_def is None}
+        asset_specs = self._specs(plan, steps, shared, condition)
+        assets = self.execute(plan, asset_specs)
+        refresh = self._job("refresh", plan, [asset_specs[step] for step in shared])
+        if plan.partitions is None:
+            return self._definitions(plan, assets, [refresh])
+        parted = [spec for step, spec in asset_specs.items() if step not in shared]
+        release = self._job("release", plan, parted)
+        sensor = self._continuing(plan, release, asset_specs)
+        return self._definitions(plan, assets, [refresh, release], [sensor])
+
+    def _continuing(
+        self, plan: Plan, release: Any, asset_specs: Mapping[str, dg.AssetSpec]
+    ) -> dg.SensorDefinition:
+        """The sensor that goes on with the partitions where a refresh ends."""
+        each = plan.partitions is not None and plan.partitions.each
+        last, told = ("snapshot", "snapshot") if each else ("onnx", "drift")
+        return continuing(
+            f"partitions_of_{Names.of(plan).group}",
+            asset_specs[last].key,
+            asset_specs[told].key,
+            release,
+            f"Release the partitions of {plan.target} that have something new.",
+        )
+
+
+def _in_progress(instance: dg.DagsterInstance, job: str) -> str | None:
+    """A run of the job that has not ended, no older than a day: two at once would work on the same files."""
+    since = datetime.now(UTC) - timedelta(days=1)  # what is older was killed, and nobody told Dagster
+    of_job = dg.RunsFilter(job_name=job, statuses=UNDERWAY, created_after=since)
+    return next((run.run_id for run in instance.get_runs(of_job, limit=1)), None)

@@ -288,6 +288,11 @@ class Table(dg.Component, dg.Model, dg.Resolvable):
             tags={"tabdar/target": plan.target},
         )
 
+    def _schedule(self, plan: Plan, job: Any, cron: str) -> dg.ScheduleDefinition:
+        """Request the job at each tick."""
+        del plan
+        return dg.ScheduleDefinition(job=job, cron_schedule=cron, execution_timezone=self.timezone)
+
     def _sensor(self, plan: Plan, job: Any, watch: Watch) -> dg.SensorDefinition:
         """Request the job when the source's mark is another than at the last look that started one."""
         warehouse = replace(WAREHOUSE.at(plan.database), wait_s=LOOK_S)
@@ -310,21 +315,14 @@ class Table(dg.Component, dg.Model, dg.Resolvable):
 
         return changes
 
-    def _definitions(self, plan: Plan, assets: Sequence[Any], jobs: Sequence[Any]) -> dg.Definitions:
+    def _definitions(
+        self, plan: Plan, assets: Sequence[Any], jobs: Sequence[Any], sensors: Sequence[Any] = ()
+    ) -> dg.Definitions:
         """All of the table's definitions; the first job is the one that is scheduled and requested."""
-        schedules = (
-            [
-                dg.ScheduleDefinition(
-                    job=jobs[0], cron_schedule=self.schedule, execution_timezone=self.timezone
-                )
-            ]
-            if self.schedule
-            else []
-        )
         return dg.Definitions(
             assets=assets,
             jobs=[*jobs, stewarding_job(plan, Names.of(plan).release, Names.of(plan).group)],
-            schedules=schedules,
-            sensors=[self._sensor(plan, jobs[0], self.watch)] if self.watch else [],
+            schedules=[self._schedule(plan, jobs[0], self.schedule)] if self.schedule else [],
+            sensors=[*sensors, *([self._sensor(plan, jobs[0], self.watch)] if self.watch else [])],
             resources={"warehouse": WAREHOUSE, "compute": COMPUTE} if self.resources == "bring" else {},
         )

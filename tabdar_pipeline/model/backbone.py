@@ -1,6 +1,6 @@
 """The masked transformer over columns: an encoder of what is visible, a decoder of queries.
 
-B rows, N tokens, T visible tokens, H heads, E width.
+B rows, N tokens, T visible tokens, H heads of D = E / H, G heads of keys and values, R = H / G, E width.
 """
 
 from collections.abc import Iterator
@@ -16,32 +16,33 @@ from tabdar_pipeline.model.config import ModelConfig
 class Attention(nn.Module):
     """Scaled dot-product attention; `hidden` says which keys a query must not see.
 
-    Plain matrix products: on sequences as short as a row of a table they are faster on a CPU
-    than the fused kernel.
+    Groups of R heads share keys and values (Ainslie et al. 2023). Plain matrix products: on sequences as
+    short as a row of a table they are faster on a CPU than the fused kernel.
     """
 
-    def __init__(self, width: int, heads: int) -> None:
+    def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.heads = heads
+        width, self.heads, self.groups = config.width, config.heads, config.groups
         self.query = nn.Linear(width, width)
-        self.memory = nn.Linear(width, 2 * width)
+        self.memory = nn.Linear(width, 2 * width * self.groups // self.heads)
         self.out = nn.Linear(width, width)
 
-    def split(self, x: Tensor) -> Tensor:
-        """(B, N, E) -> (B, H, N, E / H)."""
-        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
-
     def remember(self, x: Tensor) -> Tensor:
-        """Keys and values of visible tokens, side by side: (B, T, E) -> (B, T, 2 E)."""
+        """Keys and values of visible tokens, side by side: (B, T, E) -> (B, T, 2 G D)."""
         return self.memory(x)
 
     def forward(self, x: Tensor, memory: Tensor, hidden: Tensor) -> Tensor:
-        """Queries (B, N, E) over memory (B, T, 2 E); hidden is added to (B, H, N, T)."""
-        query = self.split(self.query(x))
-        key, value = (self.split(part) for part in memory.chunk(2, dim=-1))
-        score = query @ key.transpose(-1, -2) * query.shape[-1] ** -0.5 + hidden
-        mixed = torch.softmax(score, dim=-1) @ value
-        return self.out(mixed.transpose(1, 2).flatten(-2))
+        """Queries (B, N, E) over memory (B, T, 2 G D); hidden (B, 1, N, T) is added to the scores."""
+        rows, tokens, width = x.shape
+        heads = self.query(x).unflatten(-1, (self.groups, -1, width // self.heads))  # (B, N, G, R, D)
+        query = heads.permute(0, 2, 3, 1, 4).flatten(2, 3)  # (B, G, R N, D)
+        key, value = (
+            part.unflatten(-1, (self.groups, -1)).transpose(1, 2) for part in memory.chunk(2, dim=-1)
+        )
+        score = query @ key.transpose(-1, -2) * query.shape[-1] ** -0.5
+        score = score.unflatten(2, (-1, tokens)) + hidden[:, None]  # (B, G, R, N, T)
+        mixed = torch.softmax(score, dim=-1).flatten(2, 3) @ value
+        return self.out(mixed.unflatten(2, (-1, tokens)).permute(0, 3, 1, 2, 4).reshape(rows, tokens, width))
 
 
 class Block(nn.Module):
@@ -50,7 +51,7 @@ class Block(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(config.width)
-        self.attention = Attention(config.width, config.heads)
+        self.attention = Attention(config)
         self.mlp = nn.Sequential(
             nn.LayerNorm(config.width),
             nn.Linear(config.width, config.expansion * config.width),

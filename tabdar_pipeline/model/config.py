@@ -1,9 +1,11 @@
 """Sizes of the network and settings of its training: frozen, checked once."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from tabdar_pipeline.errors import UsageError
 from tabdar_pipeline.sampling.engine import Visibility
+
+MOST = 4096  # of any size: above, a directory was written by no one of ours
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,7 +14,8 @@ class ModelConfig:
 
     width: int = 64  # E, of tokens and conditions
     heads: int = 2  # H; few wide heads are faster on a CPU than many narrow ones
-    layers: int = 1  # encoder blocks over the visible columns
+    memory_heads: int | None = None  # G of keys and values, shared by groups of heads; None: each its own
+    layers: int = 1  # encoder blocks over the visible columns; 0: a visible column is its own token
     decoder_layers: int = 1  # cross-attention blocks from a query to the visible columns
     expansion: int = 2  # MLP width over E
     frequencies: int = 6  # octaves of the periodic features of a rank
@@ -20,12 +23,29 @@ class ModelConfig:
     denoiser_blocks: int = 2
 
     def __post_init__(self) -> None:
-        """Refuse sizes that no network can have."""
+        """Refuse sizes that no network can have, or none of ours."""
+        for name, size in asdict(self).items():
+            if not isinstance(size, int) or not 0 <= size <= MOST:
+                raise UsageError(
+                    f"{name} must be a whole number up to {MOST:,}, however: {size!r}. Correct it."
+                )
+        if not self.heads:
+            raise UsageError("heads must be at least 1, however there are none. Choose another number.")
         if self.width % self.heads:
             raise UsageError(
                 f"width must be a multiple of heads, however: width={self.width}, "
                 f"heads={self.heads}. Choose another width."
             )
+        if self.heads % self.groups:
+            raise UsageError(
+                f"heads must be a multiple of memory_heads, however: heads={self.heads}, "
+                f"memory_heads={self.memory_heads}. Choose another number."
+            )
+
+    @property
+    def groups(self) -> int:
+        """G, the heads of keys and values."""
+        return self.memory_heads or self.heads
 
 
 @dataclass(frozen=True, slots=True)

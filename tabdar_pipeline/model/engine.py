@@ -27,21 +27,22 @@ class TorchEngine:
         self.watch = Stopwatch()
         self.device = model.offsets.device
         self.revealing, self.asking = Reveal(model).to(self.device), Ask(model).to(self.device)
-        self.slope, self.angles = Slope(model), angles(steps)
+        self.slopes, self.angles = Slope(model), angles(steps)
 
     def memory(self, rows: int) -> AbstractContextManager[Memory]:
         """Nothing revealed."""
         config = self.model.config
-        blocks, heads = config.layers + config.decoder_layers, config.heads
-        return nullcontext(Memory(blocks, rows, heads, config.width // heads, self._zeros))
+        blocks, width = config.layers + config.decoder_layers, config.width // config.heads
+        return nullcontext(Memory(blocks, rows, config.groups, width, self._zeros))
 
     @torch.no_grad()
     def remember(self, memory: Memory, columns: Codes, shown: Flags, cells: Cells) -> None:
         """Reveal these columns in the rows that show them."""
         inputs = revealed(columns, shown, cells, memory, self.reveal)
         tensors = [torch.from_numpy(array).to(self.device) for array in inputs]
+        encoded = memory.arrays[: 2 * self.model.config.layers]
         with self.watch.time("revealing"):
-            memory.add(self.revealing(*tensors, memory.arrays), shown)
+            memory.add(self.revealing(*tensors, encoded), shown)
 
     @torch.no_grad()
     def ask(self, memory: Memory, target: int) -> Condition:
@@ -56,12 +57,20 @@ class TorchEngine:
         return torch.zeros(shape, device=self.device)
 
     @torch.no_grad()
+    def slope(self, x: Floats, theta: float, z: Floats, flat: Codes) -> Floats:
+        """F of the diffusion (M,)."""
+        noisy, conditions, codes = (torch.from_numpy(a).to(self.device) for a in (x, z, flat))
+        angle = torch.tensor([theta], device=self.device)
+        found: Floats = self.slopes(noisy, angle, conditions, codes).cpu().numpy()
+        return found
+
+    @torch.no_grad()
     def residuals(self, z: Floats, flat: Codes, noise: Floats) -> Floats:
         """Draw residuals (M,)."""
         conditions, codes, start = (torch.from_numpy(a).to(self.device) for a in (z, flat, noise))
 
         def slope(x: Tensor, theta: float) -> Tensor:
-            return self.slope(x, torch.tensor([theta], device=self.device), conditions, codes)
+            return self.slopes(x, torch.tensor([theta], device=self.device), conditions, codes)
 
         with self.watch.time("solving"):
             drawn: Floats = heun(slope, start, self.angles).cpu().numpy()

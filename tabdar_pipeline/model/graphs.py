@@ -43,26 +43,29 @@ def _backbone(model: TabDAR, together: bool) -> Graph:
 
     def example(rows: int) -> dict[str, Any]:
         rng = torch.Generator().manual_seed(0)
-        return {
+        found: dict[str, Any] = {
             "columns": torch.randint(len(model.offsets), (columns,), generator=rng),
             "codes": torch.zeros(rows, columns, dtype=torch.int64),
             "values": torch.randn(rows, columns, generator=rng),
-            "earlier": torch.ones(columns, columns).tril(),
-            "shown": torch.ones(rows, columns),
-            "past_shown": torch.ones(rows, PLACES),
-            "past": _past(model, past, rows, rng),
         }
+        if past:
+            found |= {
+                "earlier": torch.ones(columns, columns).tril(),
+                "shown": torch.ones(rows, columns),
+                "past_shown": torch.ones(rows, PLACES),
+                "past": _past(model, past, rows, rng),
+            }
+        return found
 
     cells = {0: _B, 1: _N} if together else {0: _B}
-    axes = {
-        "columns": {0: _N} if together else None,
-        "codes": cells,
-        "values": cells,
-        "earlier": {0: _N, 1: _N} if together else None,
-        "shown": cells,
-        "past_shown": {0: _B, 1: _T},
-        "past": [{0: _B, 2: _T}] * past,
-    }
+    axes: dict[str, object] = {"columns": {0: _N} if together else None, "codes": cells, "values": cells}
+    if past:
+        axes |= {
+            "earlier": {0: _N, 1: _N} if together else None,
+            "shown": cells,
+            "past_shown": {0: _B, 1: _T},
+            "past": [{0: _B, 2: _T}] * past,
+        }
     fresh = tuple(f"fresh_{i}" for i in range(past + 2 * model.config.decoder_layers))
     return Graph(BACKBONE, Reveal(model).eval(), example, axes, fresh)
 
@@ -103,7 +106,7 @@ def _denoiser(model: TabDAR) -> Graph:
 
 
 def _past(model: TabDAR, arrays: int, rows: int, rng: torch.Generator) -> list[Tensor]:
-    """Keys and values (B, H, T, D) of columns revealed before."""
-    heads = model.config.heads
-    shape = rows, heads, PLACES, model.config.width // heads
+    """Keys and values (B, G, T, D) of columns revealed before."""
+    config = model.config
+    shape = rows, config.groups, PLACES, config.width // config.heads
     return [torch.randn(shape, generator=rng) for _ in range(arrays)]

@@ -3,6 +3,7 @@
 B rows, C columns, G columns of one bucket, K codes of the widest of them, E width.
 """
 
+import math
 from itertools import groupby
 
 import numpy as np
@@ -12,6 +13,8 @@ from torch.nn import functional as F
 
 from tabdar_pipeline.model.config import ModelConfig
 from tabdar_pipeline.model.spec import CodeTable
+
+SAMPLED = 4096  # codes of a column against which its loss is estimated where it has more
 
 
 class CategoricalHeads(nn.Module):
@@ -24,6 +27,10 @@ class CategoricalHeads(nn.Module):
         nn.init.normal_(self.weight.weight, std=config.width**-0.5)
         self.offsets = table.offsets
         self.buckets = nn.ModuleList(Bucket(columns, table.offsets) for columns in buckets(table))
+
+    def begin_with(self, odds: Tensor) -> None:
+        """Start from how often codes (K,) occur: of many levels, that alone takes long to learn."""
+        self.bias.data.copy_(torch.log(odds))
 
     def logits(self, z: Tensor, flat: Tensor) -> Tensor:
         """Conditions (B, E) and the flat codes (K,) of their column -> (B, K)."""
@@ -57,13 +64,31 @@ class Bucket(nn.Module):
         )
 
     def forward(self, z: Tensor, codes: Tensor, weight: nn.Embedding, bias: Tensor) -> Tensor:
-        """Cross-entropy (B, G) of this bucket's columns."""
+        """Cross-entropy (B, G) of this bucket's columns; of very many codes, in training, estimated from some."""
+        stride = math.ceil(self.flat.shape[1] / SAMPLED) if self.training else 1
+        if stride > 1:
+            return self._sampled(z, codes, weight, bias, stride)
         w = weight(self.flat)  # (G, K, E)
         b = bias[self.flat][:, None] + self.padding  # (G, 1, K)
         logits = torch.baddbmm(b.to(w.dtype), z[:, self.columns].transpose(0, 1), w.transpose(1, 2))
         truth = codes[:, self.columns].T.reshape(-1)
         loss = F.cross_entropy(logits.flatten(0, 1).float(), truth, reduction="none")
         return loss.view(len(self.columns), -1).T
+
+    def _sampled(self, z: Tensor, codes: Tensor, weight: nn.Embedding, bias: Tensor, stride: int) -> Tensor:
+        """Cross-entropy (B, G) beside every `stride`-th code, which stands for those as frequent: unbiased in the sum.
+
+        Which ones is a function of the batch; in time, all.
+        """
+        truth = codes[:, self.columns].T  # (G, B)
+        k = torch.arange(int(truth.sum()) % stride, self.flat.shape[1], stride, device=z.device)
+        flat, own = self.flat[:, k], self.flat.gather(1, truth)
+        b = bias[flat][:, None] + self.padding[:, :, k] + math.log(stride)
+        w, seen = weight(flat), z[:, self.columns].transpose(0, 1)
+        others = torch.baddbmm(b.to(w.dtype), seen, w.transpose(1, 2)).float()
+        others = others.masked_fill(truth[:, :, None] == k, -1e9)
+        mine = (seen * weight(own)).sum(-1).float() + bias[own]
+        return (torch.logaddexp(others.logsumexp(-1), mine) - mine).T
 
 
 def buckets(table: CodeTable) -> list[list[int]]:

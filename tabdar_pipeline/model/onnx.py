@@ -19,6 +19,7 @@ from tabdar_pipeline.model.tabdar import TabDAR
 
 OPSET = 20
 TOLERANCE = 1e-3  # largest absolute difference between the engines' outputs
+OTHERS = 512  # numbers of a graph that are no weights: axes, sizes, powers of two
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +34,14 @@ class ExportRecord:
 
 
 def export(model: TabDAR, folder: Path, *, together: bool) -> ExportRecord:
-    """Write the graphs into the folder and check them against torch; raises ParityError."""
+    """Write the graphs into the folder and check them against torch; raises ParityError.
+
+    A graph holds weights and the table of codes, and hardly any other number: no training row could hide there.
+    """
     made = graphs(model.eval().float().cpu(), together=together)
     for graph in made:
         _write(graph, folder / graph.name)
+        _refuse_others(graph, folder / graph.name)
     worst = max(_difference(graph, folder / graph.name) for graph in made)
     if not worst <= TOLERANCE:
         raise ParityError(
@@ -63,6 +68,21 @@ def _write(graph: Graph, path: Path) -> None:
         )
         assert program is not None
         program.save(path, external_data=False)
+
+
+def _refuse_others(graph: Graph, path: Path) -> None:
+    """Raise ParityError where a graph holds arrays of numbers that are none of the network's own."""
+    import onnx
+
+    tensors = [t.detach().numpy() for t in (*graph.module.parameters(), *graph.module.buffers())]
+    own = {each.tobytes() for t in tensors for each in (t, t.T)}
+    held = [onnx.numpy_helper.to_array(it) for it in onnx.load(path).graph.initializer]
+    others = sum(array.size for array in held if array.tobytes() not in own)
+    if others > OTHERS:
+        raise ParityError(
+            f"{str(path)!r} must hold the network's numbers and no others, however {others:,} are none of its. "
+            "Sample with the torch engine, and report the model."
+        )
 
 
 def _difference(graph: Graph, path: Path) -> float:

@@ -7,6 +7,7 @@ from typing import Any, Self
 import numpy as np
 
 from tabdar_pipeline.quality.attacks.inference import inference
+from tabdar_pipeline.quality.attacks.likelihood import Known, likelihood
 from tabdar_pipeline.quality.attacks.linkability import linkability
 from tabdar_pipeline.quality.attacks.membership import distance_ratio, membership
 from tabdar_pipeline.quality.attacks.near_copies import near_copies
@@ -23,7 +24,8 @@ ATTACKS: Mapping[str, Attack] = {
     "linkability": linkability,
     "membership": membership,
 }
-NAMES = (*ATTACKS, "inference")
+NAMES = (*ATTACKS, "inference")  # of the attacks on any table
+LIKELIHOOD = "likelihood"  # of the one on the model that drew it
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +51,12 @@ def audit(
     synthetic: Plain,
     rng: np.random.Generator,
     tell: Callable[[str, float], None],
+    model: tuple[Known, Known] | None = None,
 ) -> Audit:
-    """Run every attack; bounded, so that it takes seconds at any size."""
+    """Run every attack; bounded, so that it takes seconds at any size.
+
+    `model`: what the model that drew the table knows of training rows and of the holdout, where it is at hand.
+    """
     sides = Sides.of(train, holdout, synthetic)
     risks = {}
     for i, (name, attack) in enumerate(ATTACKS.items()):
@@ -60,5 +66,8 @@ def audit(
     secrets = inference(sides, rng)
     nothing = Risk.of(*[Rate.of(0, 0)] * 3)
     risks["inference"] = max(secrets.values(), key=lambda risk: risk.low, default=nothing)
+    if model is not None:
+        tell(LIKELIHOOD, 1.0)
+        risks[LIKELIHOOD] = likelihood(*model, rng)
     rows = {"train": len(sides.train), "holdout": len(sides.holdout), "synthetic": len(synthetic)}
     return Audit(risks, secrets, rows)

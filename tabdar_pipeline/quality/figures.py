@@ -6,9 +6,11 @@ from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from tabdar_pipeline.errors import UsageError
 from tabdar_pipeline.quality import detection, fidelity, privacy
+from tabdar_pipeline.quality.attacks.likelihood import Known
 from tabdar_pipeline.quality.audit import Audit, audit
 from tabdar_pipeline.quality.plain import Plain, plain
 from tabdar_pipeline.quality.utility import utility
@@ -19,6 +21,7 @@ NEIGHBOURS = 4_000  # rows of nearest-neighbour figures
 _AUDIT = 1  # stream of the audit's random numbers
 
 Progress = Callable[[str, float], None]
+Losses = Callable[[pa.Table], NDArray[np.floating]]  # (N,) how badly a model knows each row
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,20 +59,29 @@ def evaluate(
     target: str | None = None,
     seed: int = 0,
     progress: Progress | None = None,
+    learned: pa.Table | None = None,
+    losses: Losses | None = None,
 ) -> Figures:
-    """Compare at equal sizes, seeded and subsampled, so that it takes seconds at any size."""
+    """Compare at equal sizes, seeded and subsampled, so that it takes seconds at any size.
+
+    `learned`: all rows that the model learned, where `train` is a part of them; what they have, any row may.
+    `losses`: of the model that drew the synthetic table, which is then attacked as well.
+    """
     names = [column.name for column in schema.modelled]
     if target is not None and target not in names:
         raise UsageError(
             f"target must be a modelled column ({', '.join(map(repr, names))}), however: {target!r}."
         )
     rng = np.random.default_rng(seed)
-    a, b, s = plain([train, holdout, synthetic], schema)
+    a, b, s, *wider = plain([train, holdout, synthetic, *([] if learned is None else [learned])], schema)
     size = min(len(b), len(s), ROWS)
     real, fresh, made = a.sample(ROWS, rng), b.sample(size, rng), s.sample(size, rng)
     tell = progress or (lambda _name, _share: None)
     floor = _figures(real, fresh, a, seed, lambda n, x: tell(f"floor {n}", x / 3))
     values = _figures(real, made, a, seed, lambda n, x: tell(n, (1 + x) / 3))
+    floor["off_support"], values["off_support"] = (
+        privacy.off_support(wider[0] if wider else a, it) for it in (fresh, made)
+    )
     floor["copies"] = privacy.twins(a)  # equal rows fall on one side of the split
     floor["dcr_share"] = 0.5
     pools = a.sample(10 * NEIGHBOURS, rng), b.sample(10 * NEIGHBOURS, rng)
@@ -78,7 +90,8 @@ def evaluate(
         tell("utility", 1.0)
         floor["utility"] = utility(real.sample(size, rng), b, target, seed)
         values["utility"] = utility(made, b, target, seed)
-    attacks = audit(a, b, s, np.random.default_rng([seed, _AUDIT]), lambda n, x: tell(n, (2 + x) / 3))
+    model = None if losses is None else (_known(a, train, losses), _known(b, holdout, losses))
+    attacks = audit(a, b, s, np.random.default_rng([seed, _AUDIT]), lambda n, x: tell(n, (2 + x) / 3), model)
     values |= {name: risk.low for name, risk in attacks.risks.items()}
     floor |= dict.fromkeys(attacks.risks, 0.0)
     pairs = fidelity.pair_errors(real, made)
@@ -93,6 +106,10 @@ def evaluate(
         seed,
         attacks,
     )
+
+
+def _known(rows: Plain, table: pa.Table, losses: Losses) -> Known:
+    return Known(rows, lambda places: losses(table.take(pa.array(places))))
 
 
 def _figures(real: Plain, other: Plain, train: Plain, seed: int, tell: Progress) -> dict[str, float]:
@@ -113,6 +130,5 @@ def _figures(real: Plain, other: Plain, train: Plain, seed: int, tell: Progress)
         found["c2st_boosted"] = detection.c2st_boosted(same, other, seed)
     tell("privacy", 0.9)
     found["copies"] = privacy.copies(train, other)
-    found["off_support"] = privacy.off_support(train, other)
     tell("done", 1.0)
     return found

@@ -97,5 +97,6 @@ def _number(
 ) -> ColumnTest:
     scale = known.std() or 1.0
     error, margin = (float(np.sqrt(((x - truth) ** 2).mean()) / scale) for x in (guess, known.mean()))
-    low, high = np.quantile(draws, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
+    # Of n draws the i-th and the j-th hold a further one with probability (j - i) / (n + 1): Weibull's quantiles.
+    low, high = np.quantile(draws, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0, method="weibull")
     return ColumnTest(name, len(truth), error, margin, float(((truth >= low) & (truth <= high)).mean()))

@@ -31,6 +31,11 @@ EXPLAINED = {
     "linkability": ("risk, at least", "lower", "two halves of a training row find each other"),
     "membership": ("risk, at least", "lower", "one can tell whether a row was learned"),
     "inference": ("risk, at least", "lower", "a column of a training row can be told from the others"),
+    "likelihood": (
+        "risk, at least",
+        "lower",
+        "the model itself, which is not released, tells who was learned",
+    ),
 }
 
 _STYLE = """

@@ -3,7 +3,7 @@
 The contract follows the Open Data Contract Standard, version 3.0.2 (bitol.io).
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,23 +21,36 @@ _LOGICAL = {
 class Released:
     """A release, as its documents describe it."""
 
-    target: str  # schema.table of the view that serves
-    number: int
-    created: str  # UTC, ISO 8601
-    rows: int
-    rows_hash: str
+    schema: str  # of the view that serves
+    table: str
     types: Mapping[str, str]  # DuckDB's, by column
     comments: Mapping[str, str]
-    manifest: Mapping[str, Any]
+    manifest: Mapping[str, Any]  # as it was published
+
+    @property
+    def target(self) -> str:
+        """The view, as the warehouse writes it."""
+        return str(self.manifest["target"])
 
     @property
     def version(self) -> str:
         """A release is a major version: rows are never changed within one.
 
-        >>> Released("s.t", 3, "", 0, "", {}, {}, {}).version
+        >>> Released("s", "t", {}, {}, {"number": 3}).version
         '3.0.0'
         """
-        return f"{self.number}.0.0"
+        return f"{self.manifest['number']}.0.0"
+
+    @property
+    def imputed(self) -> bool:
+        """Whether its rows are real ones whose missing cells were filled."""
+        return self.manifest.get("kind") == "imputed"
+
+    @property
+    def partition(self) -> str | None:
+        """Which part of the source it stands for: "north (region)"; None for all of it."""
+        found = self.manifest.get("partition") or None
+        return found and f"{found['key']} ({found['by']})"
 
 
 def documents(it: Released) -> dict[str, str]:
@@ -52,7 +65,6 @@ def documents(it: Released) -> dict[str, str]:
 
 def data_contract(it: Released) -> dict[str, Any]:
     """The release as an ODCS data contract."""
-    schema, table = it.target.split(".", 1)
     properties = [
         {
             "name": name,
@@ -62,33 +74,47 @@ def data_contract(it: Released) -> dict[str, Any]:
         }
         for name, kind in it.types.items()
     ]
+    source = it.manifest["source"]
+    server = {"server": "warehouse", "type": "duckdb", "database": source["database"], "schema": it.schema}
     return {
         "apiVersion": ODCS,
         "kind": "DataContract",
-        "id": f"{it.target}:r{it.number:04d}",
+        "id": f"{it.target}:r{it.manifest['number']:04d}",
         "name": it.target,
         "version": it.version,
         "status": "active",
-        "description": {
-            "purpose": f"Synthetic rows that stand for {it.manifest['source']['table']}.",
-            "usage": "Analysis, development, tests and teaching, where the real rows must not go.",
-            "limitations": "No row is a real one: do not use it for decisions about single persons or things.",
-        },
-        "servers": [{"server": "warehouse", "type": "duckdb", "database": "warehouse", "schema": schema}],
+        "description": _described(it),
+        "servers": [server],
         "schema": [
-            {"name": table, "physicalType": "table", "logicalType": "object", "properties": properties}
+            {"name": it.table, "physicalType": "table", "logicalType": "object", "properties": properties}
         ],
         "customProperties": [
-            {"property": "rowCount", "value": it.rows},
-            {"property": "rowsHash", "value": it.rows_hash},
+            {"property": "rowCount", "value": it.manifest["rows"]},
+            {"property": "rowsHash", "value": it.manifest["rows_hash"]},
             {"property": "modelFingerprint", "value": it.manifest["model_fingerprint"]},
+            *([{"property": "partition", "value": it.partition}] if it.partition else []),
         ],
+    }
+
+
+def _described(it: Released) -> dict[str, str]:
+    """Purpose, use and limits, in ODCS's words."""
+    table = it.manifest["source"]["table"]
+    if it.imputed:
+        return {
+            "purpose": f"The rows of {table}, with missing cells filled; flags beside the table say which.",
+            "usage": "As the source is used, where a method needs whole rows.",
+            "limitations": "The rows are real ones, and a filled cell is an estimate: treat it as the source.",
+        }
+    return {
+        "purpose": f"Synthetic rows that stand for {table}.",
+        "usage": "Analysis, development, tests and teaching, where the real rows must not go.",
+        "limitations": "No row is a real one: do not use it for decisions about single persons or things.",
     }
 
 
 def dbt_sources(it: Released) -> dict[str, Any]:
     """The release as a source of a dbt project."""
-    schema, table = it.target.split(".", 1)
     columns = [
         {
             "name": name,
@@ -98,50 +124,99 @@ def dbt_sources(it: Released) -> dict[str, Any]:
         for name, kind in it.types.items()
     ]
     entry = {
-        "name": table,
-        "description": f"Synthetic rows, release {it.number} of {it.created[:10]}.",
+        "name": it.table,
+        "description": f"{_described(it)['purpose']} Release {it.manifest['number']} of {it.manifest['created'][:10]}.",
         "columns": columns,
     }
-    return {"version": 2, "sources": [{"name": schema, "schema": schema, "tables": [entry]}]}
+    return {"version": 2, "sources": [{"name": it.schema, "schema": it.schema, "tables": [entry]}]}
 
 
 def data_card(it: Released) -> str:
-    """What the table is, for whom, how near to real rows, and what was kept back."""
-    source = it.manifest["source"]
+    """What the table is, for whom, how near to the truth, and what was kept back."""
+    source, manifest = it.manifest["source"], it.manifest
+    about = _described(it)
     return "\n".join(
         [
-            f"# {it.target}, release {it.number}",
+            f"# {it.target}, release {manifest['number']}",
             "",
-            f"{it.rows:,} synthetic rows of {len(it.types)} columns, published {it.created} (UTC).",
-            f"Made from `{source['table']}`, data version `{str(source.get('data_version', ''))[:12]}`. No row is a real one.",
+            *([f"It stands for one partition of the source: {it.partition}."] if it.partition else []),
+            (
+                f"{about['purpose']} {manifest['rows']:,} rows of {len(it.types)} columns, published "
+                f"{manifest['created'][:19]} (UTC), made from data version `{str(source.get('data_version', ''))[:12]}`."
+            ),
             "",
             "## Use",
             "",
-            "For analysis, development, tests and teaching. Not for decisions about single persons or things, nor for figures",
-            "finer than the errors below.",
+            f"{about['usage']} {about['limitations']}",
             "",
-            "## How near it is to the real rows",
-            "",
-            "The floor is what fresh real rows score.",
-            "",
-            "| figure | this table | floor |",
-            "|---|---|---|",
-            *(
-                f"| {name} | {_shown(value)} | {_shown(it.manifest['floor'].get(name))} |"
-                for name, value in it.manifest["figures"].items()
-            ),
-            "",
-            "## What was kept back",
-            "",
-            *_protected(it.manifest.get("protected") or {}),
-            "",
-            "## Limits",
-            "",
-            "Rare patterns are blurred: what fewer rows share than the threshold is not learned. Rules of the source that its",
-            "contract does not name hold nearly, not exactly. That missing values are missing at random cannot be shown from data.",
+            *(_filled(manifest) if it.imputed else _measured(manifest)),
             "",
         ]
     )
+
+
+def _measured(manifest: Mapping[str, Any]) -> list[str]:
+    """Of synthetic rows: figures, privacy and limits."""
+    policy = manifest["settings"].get("policy") or {}
+    figures = (
+        (
+            name,
+            _shown(value),
+            _shown(manifest["floor"].get(name)),
+            _shown(policy.get(name, policy.get(f"{name}_gap"))),
+        )
+        for name, value in manifest["figures"].items()
+    )
+    return [
+        "## How near it is to the real rows",
+        "",
+        (
+            "The floor is what fresh real rows score; the policy says how far beyond it a release may be. Not for figures finer "
+            "than these errors."
+        ),
+        "",
+        *_table(("figure", "this table", "floor", "policy"), figures),
+        "",
+        "## Privacy",
+        "",
+        "Figures from `near_copies` on are attacks: what is surely gained on training rows beyond unseen ones, 0 to 1.",
+        "No differential privacy is guaranteed. What was kept back before learning:",
+        "",
+        *_protected(manifest.get("protected") or {}),
+        "",
+        "## Limits",
+        "",
+        "Rare patterns are blurred: what fewer rows share than the threshold is not learned. Rules of the source that its",
+        "contract does not name hold nearly, not exactly. That missing values are missing at random cannot be shown from data.",
+    ]
+
+
+def _filled(manifest: Mapping[str, Any]) -> list[str]:
+    """Of filled rows: cells, tests and limits."""
+    cells, left = manifest["cells"], manifest["left"]
+    tests = (
+        (it["column"], f"{it['cells']:,}", _shown(it["error"]), _shown(it["plain_error"]))
+        for it in manifest["tests"]
+    )
+    return [
+        "## What was filled",
+        "",
+        *_table(
+            ("column", "cells filled", "still missing"),
+            ((name, f"{cells.get(name, 0):,}", f"{left.get(name, 0):,}") for name in {**cells, **left}),
+        ),
+        "",
+        "## How well",
+        "",
+        "Known cells were hidden and filled. The error is the RMSE over the standard deviation, or the share of wrong categories.",
+        "",
+        *_table(("column", "hidden cells", "error", "of mean or mode"), tests),
+        "",
+        "## Limits",
+        "",
+        "Whether cells are missing because of their own value cannot be shown from data; where they are, what was filled is",
+        "biased. Observed cells are as in the source: the table is as confidential as that.",
+    ]
 
 
 def model_card(it: Released) -> str:
@@ -151,24 +226,22 @@ def model_card(it: Released) -> str:
         "model": "TabDAR (arXiv 2410.21523): any column given any others, a diffusion nested in each number",
         "model fingerprint": manifest["model_fingerprint"],
         "contract": manifest["contract_hash"],
-        "seeds": ", ".join(f"{name} {seed}" for name, seed in manifest["seeds"].items()),
+        "seeds": ", ".join(f"{name} {seed}" for name, seed in manifest.get("seeds", {}).items()),
         "settings": ", ".join(f"{name} {value}" for name, value in _flat(manifest["settings"]).items()),
         "libraries": ", ".join(f"{name} {version}" for name, version in manifest["libraries"].items()),
     }
-    decision = manifest["decision"]
-    reasons = decision.get("reasons") or ["every limit of the policy holds"]
     return "\n".join(
         [
-            f"# The model behind {it.target}, release {it.number}",
+            f"# The model behind {it.target}, release {manifest['number']}",
             "",
-            "| | |",
-            "|---|---|",
-            *(f"| {name} | {value} |" for name, value in facts.items()),
+            *_table(("fact", "value"), facts.items()),
             "",
-            f"## Decision: {'accepted' if decision.get('passed') else 'refused'}",
+            "## Intended use",
             "",
-            *(f"- {reason}" for reason in reasons),
+            "To draw rows like those of the table it learned, and to fill missing cells of such rows. Not to predict for, or",
+            "decide about, single persons: its conditionals are checked as a whole, not row by row.",
             "",
+            *(_decision(manifest["decision"]) if "decision" in manifest else []),
             "## Limits",
             "",
             "The model holds no row of the source. It holds the levels of categories that enough rows share, and quantiles of numbers",
@@ -177,6 +250,12 @@ def model_card(it: Released) -> str:
             "",
         ]
     )
+
+
+def _decision(decision: Mapping[str, Any]) -> list[str]:
+    reasons = decision.get("reasons") or ["every limit of the policy holds"]
+    verdict = "accepted" if decision.get("passed") else "refused"
+    return [f"## Decision: {verdict}", "", *(f"- {reason}" for reason in reasons), ""]
 
 
 def logical_type(kind: str) -> str:
@@ -209,6 +288,21 @@ def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
             _flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
         )
     return found
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> list[str]:
+    """A table of Markdown, whatever its cells hold."""
+    cells = ([_cell(it) for it in row] for row in rows)
+    return [f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *cells)]
+
+
+def _cell(value: Any) -> str:
+    r"""Text within one cell.
+
+    >>> _cell("a|b\nc")
+    'a\\|b c'
+    """
+    return " ".join(str(value).replace("|", "\\|").split())
 
 
 def _shown(value: Any) -> str:

@@ -47,6 +47,7 @@ class Manifest:
     protected: Mapping[str, Any] = field(default_factory=dict)  # by column: what was kept back, in counts
     refresh: Mapping[str, Any] = field(default_factory=dict)  # the way that was gone, why, and the drift
     references: Mapping[str, Any] = field(default_factory=dict)  # by foreign key: the release it refers to
+    partition: Mapping[str, Any] = field(default_factory=dict)  # which one, and how its rows were drawn
 
     def to_json(self) -> dict[str, Any]:
         """Plain values that every JSON reader takes; a figure that is no number is null."""

@@ -24,6 +24,7 @@ _ATTACKS = {  # why the lower end of the risk of each attack is bound
     "linkability": "no bridge between two halves of what is known of a person",
     "membership": "no telling who was learned",
     "inference": "nothing told of a person that does not hold for everyone like them",
+    "likelihood": "no model that knows its own rows far better than others",
 }
 
 # The largest that still means something, by threshold: beyond it nothing is ever refused.
@@ -35,7 +36,7 @@ _MOST = {
     "dcr_share": 0.5,
     "copies": 1.0,
     "off_support": 1.0,
-    **dict.fromkeys(audit.NAMES, 1.0),
+    **dict.fromkeys((*audit.NAMES, audit.LIKELIHOOD), 1.0),
 }
 
 
@@ -60,6 +61,7 @@ class ReleasePolicy:
     linkability: float = 0.1  # risk at least, of joining two halves of a training row
     membership: float = 0.1  # risk at least, of telling that a row was learned
     inference: float = 0.1  # risk at least, of telling a training row's column from its others
+    likelihood: float = 0.4  # risk at least, of telling from the model itself that a row was learned
 
     def __post_init__(self) -> None:
         """Refuse thresholds that mean nothing."""

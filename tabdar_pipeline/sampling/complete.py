@@ -6,6 +6,7 @@ of a column.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -13,8 +14,8 @@ from tabdar_pipeline.sampling.draws import Draws
 from tabdar_pipeline.sampling.engine import Cells, Codes, Condition, Engine, Floats
 from tabdar_pipeline.sampling.limits import Limit
 from tabdar_pipeline.sampling.memory import Flags, Memory
-from tabdar_pipeline.sampling.pairs import Pair, barred
 from tabdar_pipeline.sampling.states import States
+from tabdar_pipeline.sampling.ties import Tie, barred
 from tabdar_pipeline.sampling.truncated import Parts
 
 EACH = slice(None)
@@ -35,12 +36,12 @@ def complete(
     asked: Flags,
     draws: Draws,
     limits: Mapping[int, Limit] | None = None,
-    pairs: Sequence[Pair] = (),
+    ties: Sequence[Tie] = (),
 ) -> Completed:
     """Fill the cells that are asked for, column by column in the order of `draws`; all others stay.
 
     visible, asked: (B, C). A row's cell is drawn given what the row shows and what was drawn before.
-    `limits` says, column by column, what must not be drawn, `pairs` what does not go together.
+    `limits` says, column by column, what must not be drawn, `ties` what does not go together.
     """
     filled = Cells(cells.codes.copy(), cells.values.copy())
     evidence, reencodes = np.zeros(len(visible), np.float32), engine.reveal == "paper"
@@ -52,7 +53,7 @@ def complete(
             seen, first = filled.rows(states.first), states.first
             _remember(engine, memory, pending, shown[first], seen)
             free, limit = engine.ask(memory, column), (limits or {}).get(column)
-            condition = Condition(free.z, barred(free.logits, column, seen, known[first], pairs, limit))
+            condition = Condition(free.z, barred(free.logits, column, seen, known[first], ties, limit))
             rows = np.flatnonzero(asked[:, column])
             evidence[rows] += _draw(engine, filled, column, rows, condition, states, draws, limit)
             known[rows, column] = True
@@ -80,14 +81,14 @@ def marginals(
     visible: Flags,
     asked: Flags,
     order: Sequence[int],
-    pairs: Sequence[Pair] = (),
+    ties: Sequence[Tie] = (),
 ) -> Iterator[tuple[int, Floats]]:
     """For each column that is asked for, its logits (B, K) given what each row shows, and nothing drawn."""
     with engine.memory(len(visible)) as memory:
         _remember(engine, memory, _columns(order, visible), visible, cells)
         for column in _columns(order, asked):
             logits = engine.ask(memory, int(column)).logits
-            yield int(column), barred(logits, int(column), cells, visible, pairs)
+            yield int(column), barred(logits, int(column), cells, visible, ties)
 
 
 def _remember(engine: Engine, memory: Memory, columns: Codes, shown: Flags, cells: Cells) -> None:
@@ -147,10 +148,12 @@ def pick(logits: Floats, uniform: Floats, of: Codes | slice = EACH) -> Codes:
     >>> pick(np.log(np.array([[0.25, 0.75]], np.float32)), np.array([0.3], np.float32))
     array([1])
     """
-    weight = np.exp(logits - logits.max(axis=1, keepdims=True))
-    share = np.cumsum(weight, axis=1)[of]
-    code = (share <= uniform[:, None] * share[:, -1:]).sum(axis=1)
-    return np.minimum(code, logits.shape[1] - 1).astype(np.int64)
+    by_code = np.ascontiguousarray(logits.T)  # (K, S): what is done code by code is done to whole rows
+    share = np.exp(by_code - by_code.max(axis=0))
+    for lower, upper in pairwise(share):  # numpy's cumsum is fifteen times slower along this axis
+        np.add(lower, upper, out=upper)
+    share = share[:, of]
+    return np.minimum((share <= uniform * share[-1]).sum(axis=0), len(by_code) - 1)
 
 
 def _logsumexp(logits: Floats) -> Floats:

@@ -14,6 +14,21 @@ BLOCK_ROWS = 1024
 
 
 @dataclass(frozen=True, slots=True)
+class Place:
+    """Where rows lie in the endless table of a seed: what lies apart shares neither keys nor noise."""
+
+    row: int = 0  # keys and texts count from here
+    block: int = 0  # noise is drawn from here
+
+    def seed(self, seed: int) -> int | tuple[int, int]:
+        """Of what is drawn for all rows together: in another place it is another."""
+        return (seed, self.block) if self.block else seed
+
+
+START = Place()
+
+
+@dataclass(frozen=True, slots=True)
 class Draws:
     """All the randomness of one block of rows."""
 

@@ -75,6 +75,9 @@ class Engine(Protocol):
     def ask(self, memory: Memory, target: int) -> Condition:
         """What is known of the target column, given what was revealed."""
 
+    def slope(self, x: Floats, theta: float, z: Floats, flat: Codes) -> Floats:
+        """F of the diffusion (M,) at one angle: of noisy residuals x (M,), conditions and codes as below."""
+
     def residuals(self, z: Floats, flat: Codes, noise: Floats) -> Floats:
         """Draw the residuals (M,) of cells with conditions z (M, E) and flat codes (M,)."""
 

@@ -1,6 +1,6 @@
 """Keys and values of the columns that were revealed, in arrays that grow but are not copied.
 
-B rows (or states that rows share), N columns revealed now, T places, L blocks, H heads, D = E / H width of a head.
+B rows (or states that rows share), N columns revealed now, T places, L blocks, H heads of keys and values, D width of a head.
 """
 
 from collections.abc import Callable, Iterator, Sequence

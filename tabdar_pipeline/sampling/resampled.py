@@ -14,7 +14,7 @@ from tabdar_pipeline.sampling.draws import Draws
 from tabdar_pipeline.sampling.engine import Cells, Codes, Engine, Floats
 from tabdar_pipeline.sampling.limits import Limit
 from tabdar_pipeline.sampling.memory import Flags
-from tabdar_pipeline.sampling.pairs import Pair
+from tabdar_pipeline.sampling.ties import Tie
 
 SPARE = 4  # rows drawn for each that is needed
 
@@ -25,7 +25,7 @@ def resampled(
     visible: Flags,
     limits: Mapping[int, Limit],
     draws: Draws,
-    pairs: Sequence[Pair] = (),
+    ties: Sequence[Tie] = (),
 ) -> Cells:
     """The cells (B, C) with the limited columns drawn; `draws` are of SPARE x B rows."""
     many = np.repeat(np.arange(len(visible)), SPARE)
@@ -35,7 +35,7 @@ def resampled(
         Cells(cells.codes[many], cells.values[many]),
         sorted(limits, key=lambda c: not limits[c].cut.any()),
     )
-    drawn = complete(engine, given, visible[many], asked, draws.beginning(order), limits, pairs)
+    drawn = complete(engine, given, visible[many], asked, draws.beginning(order), limits, ties)
     alike = np.where(visible, cells.codes, -1)  # rows that show the same stand for each other
     _, group = np.unique(alike, axis=0, return_inverse=True)
     chosen = choose(drawn.evidence, group[many], draws.uniform[:, 0])

@@ -24,7 +24,12 @@ class States:
         codes, values = np.where(visible, cells.codes, 0), np.where(visible, cells.values, 0)
         alike = all((part == part[:1]).all() for part in (visible, asked, codes, values))
         rows = np.arange(len(visible))
-        return cls(np.zeros_like(rows), rows[:1]) if alike and len(rows) else cls(rows, rows)
+        return cls.together(len(rows)) if alike else cls(rows, rows)
+
+    @classmethod
+    def together(cls, rows: int) -> "States":
+        """All rows in one state."""
+        return cls(np.zeros(rows, np.int64), np.zeros(min(rows, 1), np.int64))
 
     @property
     def apart(self) -> bool:

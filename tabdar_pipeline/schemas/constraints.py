@@ -143,6 +143,10 @@ class Dependency:
         usual[pairs[order, 0]] = pairs[order, 1]  # the most frequent is written last
         return np.asarray(known & (usual[on] != other))
 
+    def unlike(self, table: pa.Table, source: pa.Table) -> Flags:
+        """(N,) the rows of a table that hold two values which no row of the source holds together."""
+        return _unlike(table, source, self.columns, nulls=False)
+
 
 @dataclass(frozen=True, slots=True)
 class NullWhen:
@@ -171,9 +175,48 @@ class NullWhen:
         return np.asarray(known & (empty != _true(pc.is_null(table[self.column]))))
 
 
+@dataclass(frozen=True, slots=True)
+class Combination:
+    """Columns hold together only what they hold together in the source: country, region, city.
+
+    of nulls: it is which of them are NULL together that is fixed, whatever the others hold.
+    """
+
+    columns: tuple[str, ...]
+    of: Literal["values", "nulls"] = "values"
+    kind: ClassVar[Literal["combination"]] = "combination"
+
+    def __post_init__(self) -> None:
+        """Refuse what ties nothing."""
+        names = self.columns
+        if not isinstance(names, tuple) or len(set(names)) < max(len(names), 2) or self.of not in _OF:
+            raise UsageError(
+                f"a combination must be of two or more columns, each named once, and of {' or '.join(_OF)}, "
+                f"however: columns {names!r}, of {self.of!r}. Correct it."
+            )
+
+    @property
+    def sentence(self) -> str:
+        """For a person."""
+        *first, last = map(repr, self.columns)
+        what = "are NULL" if self.of == "nulls" else "come"
+        return f"{', '.join(first)} and {last} {what} together only as in the source"
+
+    def broken(self, table: pa.Table) -> Flags:
+        """(N,) none: what a source holds is what may come together; of another table, `unlike` says."""
+        return np.zeros(table.num_rows, bool)
+
+    def unlike(self, table: pa.Table, source: pa.Table) -> Flags:
+        """(N,) the rows of a table that hold what no row of the source holds."""
+        return _unlike(table, source, self.columns, nulls=self.of == "nulls")
+
+
+_OF = ("values", "nulls")
 Arithmetic = Sum | Product
-Constraint = Inequality | Arithmetic | Dependency | NullWhen
-_KINDS: dict[str, type[Constraint]] = {c.kind: c for c in (Inequality, Sum, Product, Dependency, NullWhen)}
+Constraint = Inequality | Arithmetic | Dependency | NullWhen | Combination
+_KINDS: dict[str, type[Constraint]] = {
+    c.kind: c for c in (Inequality, Sum, Product, Dependency, NullWhen, Combination)
+}
 
 
 def to_record(constraint: Constraint) -> dict[str, Any]:
@@ -228,6 +271,18 @@ def codes(values: pa.ChunkedArray) -> NDArray[np.int64]:
 def plain(values: pa.ChunkedArray) -> pa.ChunkedArray:
     """Without a dictionary."""
     return values.cast(values.type.value_type) if pa.types.is_dictionary(values.type) else values
+
+
+def _unlike(table: pa.Table, source: pa.Table, columns: Sequence[str], *, nulls: bool) -> Flags:
+    """(N,) the rows whose cells of these columns no row of the source has together."""
+    both = [pa.chunked_array([*source[name].chunks, *table[name].chunks]) for name in columns]
+    cells = np.stack([_is_null(it) if nulls else codes(it) for it in both], axis=1)
+    _, group = np.unique(cells, axis=0, return_inverse=True)
+    return np.asarray(~np.isin(group[source.num_rows :], group[: source.num_rows]))
+
+
+def _is_null(values: pa.ChunkedArray) -> NDArray[np.int64]:
+    return np.asarray(pc.is_null(values).to_numpy(), np.int64)
 
 
 def _off(rule: Arithmetic, table: pa.Table) -> Flags:

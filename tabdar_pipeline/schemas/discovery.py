@@ -3,7 +3,7 @@
 Cheap tests on a sample of rows prune, and what is left is held against every row.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -12,24 +12,24 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from tabdar_pipeline.schemas.arithmetic import ROWS, arithmetic
 from tabdar_pipeline.schemas.columns import Column, Kind
+from tabdar_pipeline.schemas.combinations import fixed_combinations, null_patterns
 from tabdar_pipeline.schemas.constraints import (
+    Combination,
     Constraint,
     Dependency,
     Inequality,
     NullWhen,
-    Sum,
     codes,
     plain,
 )
 from tabdar_pipeline.schemas.table import TableSchema
-from tabdar_pipeline.schemas.types import as_floats
 
-ROWS = 100  # fewer show no rule
+Codes = NDArray[np.int64]
 SAMPLE = 5000  # rows on which candidates are pruned
 LEVELS = 1000  # of a column that determines another
 EACH = 8  # rows that share a level, on average, or a dependency is no news
-ADDENDS = 40  # columns among which sums are sought
 CHANCE = 0.98  # an inequality that shuffled rows keep as often is none
 
 
@@ -55,10 +55,12 @@ def discover(table: pa.Table, schema: TableSchema) -> tuple[Proposal, ...]:
     modelled = [c for c in schema.modelled if c.name in table.column_names]
     candidates = [
         *_inequalities(head, modelled),
-        *_sums(head, modelled),
-        *_dependencies(head, modelled),
+        *arithmetic(head, modelled),
+        *_dependencies(head, table, modelled),
         *_nulls(table, modelled),
     ]
+    candidates += fixed_combinations(head, modelled, candidates)
+    candidates += null_patterns(head, table, modelled, candidates)
     found = [supported(candidate, table) for candidate in candidates]
     return tuple(p for p in found if p.kept == p.rows >= ROWS)
 
@@ -66,7 +68,7 @@ def discover(table: pa.Table, schema: TableSchema) -> tuple[Proposal, ...]:
 def supported(constraint: Constraint, table: pa.Table) -> Proposal:
     """A constraint with its support: a row to which it applies has all cells that it needs."""
     applies = np.ones(table.num_rows, bool)
-    if not isinstance(constraint, NullWhen):
+    if not isinstance(constraint, NullWhen | Combination):
         for name in constraint.columns:
             applies &= np.asarray(pc.is_valid(table[name]).to_numpy())
     rows = int(applies.sum())
@@ -96,56 +98,47 @@ def _inequalities(head: pa.Table, columns: Sequence[Column]) -> Iterator[Constra
                 yield rule if strict.broken(known).any() else strict
 
 
-def _sums(head: pa.Table, columns: Sequence[Column]) -> Iterator[Constraint]:
-    """A number that is the sum of others: least squares finds them, where their weights are one."""
-    numbers = [c for c in columns if c.kind is Kind.NUMBER][:ADDENDS]
-    head = head.slice(0, 1000)
-    values = {c.name: np.asarray(as_floats(head[c.name]).to_numpy(), np.float64) for c in numbers}
-    for total, sums in values.items():
-        others = [name for name in values if name != total]
-        if len(others) < 2:
-            continue
-        parts = _addends(sums, np.stack([values[name] for name in others], axis=1))
-        rule = Sum(total, tuple(others[i] for i in parts), _decimals(sums))
-        if len(parts) >= 2 and not rule.broken(head).any():
-            yield rule
-
-
-def _addends(total: NDArray[np.float64], others: NDArray[np.float64]) -> list[int]:
-    """The columns (N, C) that add up to the total (N,), or none."""
-    known = np.isfinite(total) & np.isfinite(others).all(axis=1)
-    if known.sum() < max(ROWS, 2 * others.shape[1]) or np.ptp(total[known]) == 0:
-        return []
-    chosen = np.flatnonzero(np.ptp(others[known], axis=0) > 0)
-    design = np.column_stack([others[known][:, chosen], np.ones(known.sum())])
-    weights, *_ = np.linalg.lstsq(design, total[known], rcond=None)
-    spread = np.abs(weights[:-1]) * others[known][:, chosen].std(axis=0) / total[known].std()
-    parts = chosen[spread > 1e-3]
-    one = np.abs(weights[:-1][spread > 1e-3] - 1) < 0.02
-    return [int(p) for p in parts] if len(parts) and one.all() else []
-
-
-def _decimals(values: NDArray[np.float64]) -> int:
-    known = values[np.isfinite(values)]
-    return next((d for d in range(9) if np.allclose(np.round(known, d), known, rtol=0, atol=1e-9)), 9)
-
-
-def _dependencies(head: pa.Table, columns: Sequence[Column]) -> Iterator[Constraint]:
+def _dependencies(head: pa.Table, table: pa.Table, columns: Sequence[Column]) -> Iterator[Constraint]:
     """Pairs of columns of which one's value gives the other's; of two that give each other, the first alone."""
     levels = {c.name: codes(head[c.name]) for c in columns if c.kind in (Kind.CATEGORY, Kind.NUMBER)}
-    sizes = {name: int(it.max(initial=-1)) + 1 for name, it in levels.items()}
-    few = [name for name, size in sizes.items() if 2 <= size <= min(LEVELS, head.num_rows // EACH)]
-    if not few:
-        return
-    every = np.stack([levels[name] for name in few], axis=1)
-    for i, on in enumerate(few):
-        ordered = every[np.argsort(every[:, i], kind="stable")]
-        same = (ordered[1:, i] == ordered[:-1, i])[:, None]
-        both = same & (ordered[1:] >= 0) & (ordered[:-1] >= 0)
-        follows = ~(both & (ordered[1:] != ordered[:-1])).any(axis=0)
-        for j in np.flatnonzero(follows):
-            if i != j and (sizes[few[j]], -j) < (sizes[on], -i):
-                yield Dependency(on, few[j])
+    few = [name for name, it in levels.items() if 2 <= _size(it) <= min(LEVELS, head.num_rows // EACH)]
+    for on in few:
+        yield from _followers(on, {name: levels[name] for name in few})
+    many = [
+        c.name for c in columns if c.kind is Kind.CATEGORY and c.name not in few and _size(levels[c.name]) > 1
+    ]
+    for on in many:
+        part = _levels_whole(table, on)
+        if part is not None:
+            yield from _followers(on, {name: codes(part[name]) for name in (*few, *many)})
+
+
+def _followers(on: str, levels: Mapping[str, Codes]) -> Iterator[Constraint]:
+    """The columns with fewer levels than one, or as many and after it, that follow from it in all rows (N,)."""
+    names = list(levels)
+    every = np.stack(list(levels.values()), axis=1)
+    every = every[np.argsort(levels[on], kind="stable")]
+    sizes = every.max(axis=0, initial=-1) + 1
+    i = names.index(on)
+    same = (every[1:, i] == every[:-1, i])[:, None]
+    both = same & (every[1:] >= 0) & (every[:-1] >= 0)
+    follows = ~(both & (every[1:] != every[:-1])).any(axis=0) & (sizes >= 2)
+    for j in np.flatnonzero(follows):
+        if i != j and (sizes[j], -j) < (sizes[i], -i):
+            yield Dependency(on, names[j])
+
+
+def _levels_whole(table: pa.Table, name: str) -> pa.Table | None:
+    """The rows of some levels of a column that has very many, all of each; none where they are hardly shared."""
+    every = codes(table[name])
+    if _size(every) * EACH > table.num_rows:
+        return None
+    return table.filter(pa.array(every % max(table.num_rows // SAMPLE, 1) == 0))
+
+
+def _size(levels: Codes) -> int:
+    """How many levels there are."""
+    return int(levels.max(initial=-1)) + 1
 
 
 def _nulls(table: pa.Table, columns: Sequence[Column]) -> Iterator[Constraint]:

@@ -5,9 +5,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from tabdar_pipeline.schemas.columns import Column, Kind
+from tabdar_pipeline.schemas.constraints import Combination, Constraint, Dependency
 from tabdar_pipeline.schemas.contract import VOCABULARY, Contract, Rules
 from tabdar_pipeline.schemas.types import as_floats
 
@@ -62,9 +65,13 @@ class SuiteResult:
 
 
 def run_suite(
-    candidate: pa.Table, contract: Contract, limits: Sequence[Limit], figures: Mapping[str, float]
+    candidate: pa.Table,
+    contract: Contract,
+    limits: Sequence[Limit],
+    figures: Mapping[str, float],
+    source: pa.Table | None = None,
 ) -> SuiteResult:
-    """Expectations on the candidate's rows and on its figures."""
+    """Expectations on the candidate's rows, beside those of the source where it is there, and on its figures."""
     import pandas as pd
 
     names = {str(i): column.name for i, column in enumerate(contract.schema.columns)}
@@ -81,22 +88,33 @@ def run_suite(
     return SuiteResult(
         (
             *_run("candidate", frame, on_rows, names),
-            *_on_constraints(candidate, contract),
+            *_on_constraints(candidate, contract, source),
             *_run("figures", measured, on_figures, {}),
         )
     )
 
 
-def _on_constraints(candidate: pa.Table, contract: Contract) -> list[ExpectationResult]:
-    """That every row keeps what ties its columns together."""
+def _on_constraints(
+    candidate: pa.Table, contract: Contract, source: pa.Table | None
+) -> list[ExpectationResult]:
+    """That every row keeps what ties its columns together, as the source does."""
     import pandas as pd
 
     if not contract.constraints:
         return []
     names = {str(i): constraint.sentence for i, constraint in enumerate(contract.constraints)}
-    kept = pd.DataFrame({str(i): ~c.broken(candidate) for i, c in enumerate(contract.constraints)})
+    kept = pd.DataFrame(
+        {str(i): ~_broken(it, candidate, source) for i, it in enumerate(contract.constraints)}
+    )
     expected = [("ExpectColumnValuesToBeInSet", {"column": i, "value_set": [True]}) for i in names]
     return _run("constraints", kept, expected, names)
+
+
+def _broken(constraint: Constraint, candidate: pa.Table, source: pa.Table | None) -> NDArray[np.bool_]:
+    broken = constraint.broken(candidate)
+    if source is not None and isinstance(constraint, Combination | Dependency):
+        broken = broken | constraint.unlike(candidate, source)
+    return broken
 
 
 Expected = tuple[str, dict[str, Any]]

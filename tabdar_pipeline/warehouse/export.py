@@ -30,11 +30,12 @@ def export(
     folder: Path,
     documents: Callable[[Exported], Mapping[str, str]],
     number: int | None = None,
+    partition: str | None = None,
 ) -> Release:
     """Write the folder, whole or not at all; raises UsageError where it exists."""
     if folder.exists():
         raise UsageError(f"{str(folder)!r} must be new, however it exists. Name another folder.")
-    release = find(warehouse, target, number)
+    release = find(warehouse, target, number, partition)
     refuse_retired(release)
     table = describe(warehouse, release.relation)
     texts = documents(Exported(release, table.sql_types, table.comments))

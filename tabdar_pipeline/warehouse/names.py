@@ -51,7 +51,7 @@ class Relation:
         >>> Relation("crm", "../x").folder
         'crm.%2E%2E%2Fx'
         """
-        return f"{_path_part(self.schema)}.{_path_part(self.name)}"
+        return f"{path_part(self.schema)}.{path_part(self.name)}"
 
     def release(self, number: int) -> "Relation":
         """The immutable table of one release.
@@ -151,5 +151,10 @@ def _written(name: str) -> str:
     return identifier(name) if "." in name or '"' in name else name
 
 
-def _path_part(name: str) -> str:
+def path_part(name: str) -> str:
+    """A name as one part of a path, and of no other name's.
+
+    >>> path_part("a/b")
+    'a%2Fb'
+    """
     return _UNSAFE_IN_PATHS.sub(lambda match: f"%{ord(match[0]):02X}", name)

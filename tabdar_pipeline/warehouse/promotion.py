@@ -1,7 +1,7 @@
 """Promotion: a person approves a release, and consumers of the second view read that one until they approve another.
 
 <schema>.<table>             a view of the release that is served: the last that the gate accepted
-<schema>.<table>__promoted   a view of the release that a person approved last
+<schema>.<table>__promoted   a view of the release that a person approved last, of each partition
 tabdar.promotions            one row an approval: who, when, why
 """
 
@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from tabdar_pipeline.errors import SourceError, UsageError
+from tabdar_pipeline.warehouse.clashes import refuse_clash
 from tabdar_pipeline.warehouse.duckdb import Connection, Warehouse
-from tabdar_pipeline.warehouse.names import Relation, literal
-from tabdar_pipeline.warehouse.releases import Release, kind, one_of, recorded, refuse_retired
+from tabdar_pipeline.warehouse.names import Relation
+from tabdar_pipeline.warehouse.releases import Release, in_order, kind, one_of, recorded, refuse_retired
+from tabdar_pipeline.warehouse.views import point
 
 STAGE = "promoted"
 _TABLE = """
@@ -34,8 +36,12 @@ class Promotion:
     why: str
 
 
-def promote(warehouse: Warehouse, target: str, number: int | None, who: str, why: str) -> Promotion:
+def promote(
+    warehouse: Warehouse, target: str, number: int | None, who: str, why: str, partition: str | None = None
+) -> Promotion:
     """Point the view of approved rows at a release, and record who did and why; one transaction.
+
+    Where there are partitions, the releases that were approved of the others stay in the view.
 
     Raises UsageError where who or why is empty, SourceError where the release is gone or the view's name is taken.
     """
@@ -44,14 +50,15 @@ def promote(warehouse: Warehouse, target: str, number: int | None, who: str, why
             raise UsageError(f"a promotion must say {word}, however it is empty. Say it: it is recorded.")
 
     def attempt(connection: Connection) -> Promotion:
-        release = one_of(recorded(connection, target), target, number)
+        release = one_of(recorded(connection, target), target, number, partition)
         refuse_retired(release)
+        refuse_clash(connection, release, _approved(connection, release.target))
         made = Promotion(release.target, release.number, datetime.now(UTC), who.strip(), why.strip())
         earlier = promotions_of(connection, release.target)
         if not earlier:
             _refuse_taken(connection, release)
         _record(connection, made)
-        _point(connection, release, made)
+        _point(connection, release)
         return made
 
     return warehouse.transact(attempt)
@@ -74,19 +81,28 @@ def promotions_of(connection: Connection, target: str) -> list[Promotion]:
         return []
     rows = connection.execute(
         "SELECT target, number, promoted, who, why FROM tabdar.promotions WHERE target = ? "
-        "ORDER BY promoted DESC, rowid DESC",
+        "ORDER BY rowid DESC",  # rows are only added; a clock may go back
         [target],
     ).fetchall()
     return [Promotion(name, number, when.replace(tzinfo=UTC), *said) for name, number, when, *said in rows]
 
 
+def promoted(connection: Connection, target: str) -> dict[int, Promotion]:
+    """The approval that holds of each partition, or of the target, by the number of its release."""
+    partitions = {it.number: it.partition for it in recorded(connection, target)}
+    newest: dict[str | None, Promotion] = {}
+    for it in promotions_of(connection, target):
+        newest.setdefault(partitions[it.number], it)
+    return {it.number: it for it in newest.values()}
+
+
 def refuse_promoted(connection: Connection, release: Release) -> None:
-    """Raise SourceError where the release is the one that a person approved."""
-    now = promotions_of(connection, release.target)[:1]
-    if now and now[0].number == release.number:
+    """Raise SourceError where the release is one that a person approved."""
+    now = promoted(connection, release.target).get(release.number)
+    if now is not None:
         raise SourceError(
-            f"release {release.identifier!r} must not be promoted to be retired, however {now[0].who!r} did "
-            f"{now[0].promoted:%Y-%m-%d %H:%M} UTC. Promote another first: tabdar release promote."
+            f"release {release.identifier!r} must not be promoted to be retired, however {now.who!r} did "
+            f"{now.promoted:%Y-%m-%d %H:%M} UTC. Promote another first: tabdar release promote."
         )
 
 
@@ -112,9 +128,19 @@ def _record(connection: Connection, it: Promotion) -> None:
     )
 
 
-def _point(connection: Connection, release: Release, it: Promotion) -> None:
+def _point(connection: Connection, release: Release) -> None:
     """The view, and what the warehouse says about it."""
-    view, table = Relation.parse(release.target).beside(STAGE).sql, Relation.parse(release.relation).sql
-    connection.execute(f"CREATE OR REPLACE VIEW {view} AS SELECT * FROM {table}")
-    about = f"{kind(release)}: release {release.number}, promoted {it.promoted:%Y-%m-%d %H:%M} UTC by {it.who}: {it.why}"
-    connection.execute(f"COMMENT ON VIEW {view} IS {literal(about)}")
+    now, approved = promoted(connection, release.target), _approved(connection, release.target)
+    said = "; ".join(_about(it, now[it.number]) for it in approved)
+    tables = [Relation.parse(it.relation) for it in approved]
+    point(connection, Relation.parse(release.target).beside(STAGE), tables, f"{kind(release)}: {said}")
+
+
+def _approved(connection: Connection, target: str) -> list[Release]:
+    now = promoted(connection, target)
+    return in_order([it for it in recorded(connection, target) if it.number in now])
+
+
+def _about(release: Release, it: Promotion) -> str:
+    part = "" if release.partition is None else f" ({release.partition})"
+    return f"release {release.number}{part}, promoted {it.promoted:%Y-%m-%d %H:%M} UTC by {it.who}: {it.why}"

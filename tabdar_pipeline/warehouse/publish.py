@@ -1,7 +1,7 @@
 """Publish rows as a release: an immutable table, the view that serves it, a record; one transaction.
 
     <schema>.<table>__r0001    the rows of a release, in the types of the source
-    <schema>.<table>           a view of the release that is served
+    <schema>.<table>           a view of the release that is served, or of that of each partition
     tabdar.releases            one row a release, with its manifest; retention.py retires the old
 
 The number is taken inside the transaction, so a crash at any instant leaves the previous release
@@ -9,7 +9,7 @@ served and nothing else. Where a folder is named, copies.py says what is written
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Lock
@@ -17,7 +17,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from tabdar_pipeline.errors import SourceError, StorageError, UsageError
+from tabdar_pipeline.errors import ReleaseRefused, SourceError, StorageError, UsageError
+from tabdar_pipeline.warehouse.clashes import clash_of
 from tabdar_pipeline.warehouse.copies import copy_path, discard, settle, stage
 from tabdar_pipeline.warehouse.digest import rows_hash
 from tabdar_pipeline.warehouse.duckdb import Connection, Warehouse
@@ -30,15 +31,16 @@ from tabdar_pipeline.warehouse.releases import (
     record,
     recorded,
     releases,
-    rollback,
     text_hash,
 )
 from tabdar_pipeline.warehouse.retention import retain, retire
+from tabdar_pipeline.warehouse.serving import rollback, serving, withdraw
 from tabdar_pipeline.warehouse.tables import create, fill, refuse_unknown_types
 from tabdar_pipeline.warehouse.verification import Verification, verify
 
 __all__ = [
     "Companion",
+    "Partition",
     "Release",
     "Verification",
     "find",
@@ -47,7 +49,9 @@ __all__ = [
     "retain",
     "retire",
     "rollback",
+    "serving",
     "verify",
+    "withdraw",
 ]
 
 
@@ -57,6 +61,15 @@ class Companion:
 
     rows: Path | pa.Table
     sql_types: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Partition:
+    """The part of a source that a release stands for."""
+
+    key: str  # "north", "2024-01-01"
+    by: str  # how the source is parted: "region", "joined by month"
+    keys: tuple[str, ...] = ()  # columns in which no other partition may have the same value
 
 
 _ONE_AT_A_TIME = Lock()  # within a process; between processes DuckDB's lock on the file does it
@@ -71,10 +84,12 @@ def publish(
     folder: Path | None = None,
     comments: Mapping[str, str] | None = None,
     companions: Mapping[str, Companion] | None = None,
+    partition: Partition | None = None,
 ) -> Release:
     """Publish rows (a parquet file or an Arrow table) as the next release of `target`; whole, or not at all.
 
-    A companion of the name n is served beside it, as <target>__n.
+    A companion of the name n is served beside it, as <target>__n. The release of a partition takes the place of
+    the one that was served of it; those of the others stay.
 
     Raises ReleaseRefused where the rows do not fit `sql_types`, SourceError where the target's name
     is taken, StorageError where the database or the folder cannot be written.
@@ -86,9 +101,11 @@ def publish(
         relation = _target(connection, Relation.parse(target))
         if folder is not None:
             settle(folder, relation, recorded(connection, str(relation)))
+        _refuse_other_parts(recorded(connection, str(relation)), relation, partition)
         refuse_unknown_types(connection, relation, sql_types)
-        beside = _beside(connection, relation, companions or {})
-        release = _published(connection, relation, rows, sql_types, {**manifest, **beside}, folder)
+        stamps = {**_beside(connection, relation, companions or {}), **_parted(manifest, partition)}
+        release = _published(connection, relation, rows, sql_types, {**manifest, **stamps}, folder)
+        _refuse_clash(connection, release)
         for name, companion in (companions or {}).items():
             table = Relation.parse(release.relation).beside(name)
             create(connection, relation, table, companion.sql_types)
@@ -121,6 +138,37 @@ def _beside(
         ours = any(name in release.manifest.get("companions", ()) for release in earlier)
         _refuse_taken(connection, target.beside(name), ours=ours)
     return {"companions": sorted(companions)} if companions else {}
+
+
+def _parted(manifest: Mapping[str, Any], partition: Partition | None) -> dict[str, Any]:
+    """What the manifest says of a partition, beside how its rows were drawn."""
+    if partition is None:
+        return {}
+    return {"partition": {**manifest.get("partition", {}), **asdict(partition)}}
+
+
+def _refuse_other_parts(known: list[Release], target: Relation, partition: Partition | None) -> None:
+    """Raise SourceError where the view would serve rows twice: parts beside the whole, or other parts."""
+    wanted = None if partition is None else partition.by
+    for it in known:
+        found = it.manifest.get("partition", {}).get("by")
+        if it.served and found != wanted:
+            raise SourceError(
+                f"target {str(target)!r} must be of {_parts(wanted)}, however {it.label} is served, of "
+                f"{_parts(found)}: together they would serve rows twice. Choose another target."
+            )
+
+
+def _parts(by: str | None) -> str:
+    return "the whole source" if by is None else f"partitions of {by}"
+
+
+def _refuse_clash(connection: Connection, release: Release) -> None:
+    """Raise ReleaseRefused where a key is served already, by the release of another partition."""
+    clash = clash_of(connection, release, [it for it in recorded(connection, release.target) if it.served])
+    if clash is not None:
+        reason = f"column {clash.column!r} has keys that {clash.release.label} serves: materialize `candidate` again"
+        raise ReleaseRefused(release.target, (reason,))
 
 
 def _refuse_unpublishable(rows: Path | pa.Table, manifest: Mapping[str, Any]) -> None:
@@ -175,7 +223,10 @@ def _published(
     facts = {**manifest, **stamp, "rows": count, "rows_hash": hashed}
     copy = None if folder is None else copy_path(folder, target, number)
     sealed = text_hash(manifest_text(facts))
-    return Release(str(target), number, str(table), created, count, hashed, True, facts, sealed, copy)
+    part = facts.get("partition", {}).get("key")
+    return Release(
+        str(target), number, str(table), created, count, hashed, True, facts, sealed, copy, partition=part
+    )
 
 
 def _comment(

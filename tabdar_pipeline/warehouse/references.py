@@ -3,7 +3,7 @@
 A row never refers to a row of the source: real keys are in no release. So the other table is released first.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
@@ -18,7 +18,7 @@ from tabdar_pipeline.schemas.constraints import codes, plain
 from tabdar_pipeline.warehouse.catalog import carried, types_of
 from tabdar_pipeline.warehouse.duckdb import Connection, Warehouse, fact, storage_error
 from tabdar_pipeline.warehouse.names import ColumnName, Relation, did_you_mean, identifier, resolved
-from tabdar_pipeline.warehouse.releases import Release, recorded
+from tabdar_pipeline.warehouse.releases import Release, in_order, recorded
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +28,12 @@ class Bound:
     column: str
     release: str | None  # its identifier; None for the candidate itself
     relation: str | None  # the table of that release
+    others: Sequence[str] = ()  # and those of the other partitions of that target
+
+    @property
+    def relations(self) -> tuple[str, ...]:
+        """Every table that holds its keys; none for the candidate itself."""
+        return () if self.relation is None else (self.relation, *self.others)
 
 
 def released(warehouse: Warehouse, source: str, references: Mapping[str, str]) -> dict[str, Bound]:
@@ -55,7 +61,7 @@ def referable(warehouse: Warehouse, source: str, references: Mapping[str, str]) 
     return {n: it for n, it in references.items() if resolved(str(ColumnName.parse(it).relation), there)}
 
 
-def bind(warehouse: Warehouse, rows: Path, bound: Mapping[str, Bound], seed: int) -> None:
+def bind(warehouse: Warehouse, rows: Path, bound: Mapping[str, Bound], seed: int | Sequence[int]) -> None:
     """Write the parquet file anew, with a key of the released table for each value of its foreign keys.
 
     Values meet keys in a random order of the seed, one for one; where there are more values than keys, keys are
@@ -98,18 +104,22 @@ def _bound(
             f"{table!r} has no release in this warehouse. Release it, or make the column another kind "
             "in the contract."
         )
-    newest = max(of_it, key=lambda it: it.created)
-    have = list(types_of(connection, f"SELECT * FROM {Relation.parse(newest.relation).sql}"))
+    target = max(of_it, key=lambda it: it.created).target
+    first, *others = in_order([it for it in of_it if it.target == target])
+    have = list(types_of(connection, f"SELECT * FROM {Relation.parse(first.relation).sql}"))
     column = resolved(reference.name, have)
     if column is None:
         raise SourceError(
             f"table {source!r}, column {name!r}: what it references must be in the release, however "
-            f"{newest.identifier} has no column {reference.name!r}. {did_you_mean(reference.name, have)}"
+            f"{first.identifier} has no column {reference.name!r}. {did_you_mean(reference.name, have)}"
         )
-    return Bound(column, newest.identifier, newest.relation)
+    label = ", ".join([first.identifier, *(f"r{it.number:04d}" for it in others)])
+    return Bound(column, label, first.relation, tuple(it.relation for it in others))
 
 
-def _keys(connection: Connection, rows: Path, name: str, it: Bound, seed: int) -> pa.ChunkedArray:
+def _keys(
+    connection: Connection, rows: Path, name: str, it: Bound, seed: int | Sequence[int]
+) -> pa.ChunkedArray:
     """(N,) the keys, in the order of the rows; NULL where the value is."""
     numbers = codes(_column(rows, name))
     keys = _known(connection, rows, it)
@@ -126,9 +136,11 @@ def _known(connection: Connection, rows: Path, it: Bound) -> pa.ChunkedArray:
     if it.relation is None:
         keys = plain(_column(rows, it.column)).unique().drop_null()
         return pa.chunked_array([keys.sort()])
-    table = Relation.parse(it.relation)
-    types = types_of(connection, f"SELECT {identifier(it.column)} FROM {table.sql}")
-    query = f"SELECT DISTINCT * FROM ({carried(table, types)}) WHERE {identifier(it.column)} IS NOT NULL ORDER BY ALL"
+    tables, column = [Relation.parse(text) for text in it.relations], identifier(it.column)
+    every = " UNION ALL ".join(
+        carried(table, types_of(connection, f"SELECT {column} FROM {table.sql}")) for table in tables
+    )
+    query = f"SELECT DISTINCT * FROM ({every}) WHERE {column} IS NOT NULL ORDER BY ALL"
     return connection.sql(query).to_arrow_table().column(0)
 
 

@@ -8,23 +8,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from tabdar_pipeline.errors import SourceError, StorageError
+from tabdar_pipeline.errors import SourceError
 from tabdar_pipeline.warehouse.duckdb import Connection, Warehouse
-from tabdar_pipeline.warehouse.names import Relation, literal, resolved
-
-_TABLE = """
-CREATE SCHEMA IF NOT EXISTS tabdar;
-CREATE TABLE IF NOT EXISTS tabdar.releases (
-    target VARCHAR NOT NULL, number INTEGER NOT NULL, relation VARCHAR NOT NULL,
-    created TIMESTAMP NOT NULL, row_count BIGINT NOT NULL, rows_hash VARCHAR NOT NULL,
-    served BOOLEAN NOT NULL, manifest VARCHAR NOT NULL, manifest_hash VARCHAR NOT NULL,
-    copy VARCHAR, retired TIMESTAMP, PRIMARY KEY (target, number)
-);
-"""
-_COMMENT = "COMMENT ON TABLE tabdar.releases IS 'Releases of synthetic tables, by tabdar_pipeline; times UTC'"
-_COLUMNS = (
-    "target, number, relation, created, row_count, rows_hash, served, manifest, manifest_hash, copy, retired"
-)
+from tabdar_pipeline.warehouse.names import Relation, resolved
+from tabdar_pipeline.warehouse.record import COLUMNS, make_writable, readable
+from tabdar_pipeline.warehouse.views import point
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +20,7 @@ class Release:
     """One published release, as the warehouse records it."""
 
     target: str  # the view that serves
-    number: int
+    number: int  # within the target, whatever the partition
     relation: str  # the immutable table
     created: datetime  # UTC
     row_count: int
@@ -42,11 +30,17 @@ class Release:
     manifest_hash: str  # SHA-256 of the manifest's text in tabdar.releases
     copy: Path | None  # the parquet file in the folder that was named
     retired: datetime | None = None  # UTC; when its rows were dropped
+    partition: str | None = None  # of the source that it stands for; None for all of it
 
     @property
     def identifier(self) -> str:
         """For people and lineage: "synthetic.customers r0001"."""
         return f"{self.target} r{self.number:04d}"
+
+    @property
+    def label(self) -> str:
+        """The same with its partition, where it has one: "synthetic.customers r0001 (north)"."""
+        return self.identifier if self.partition is None else f"{self.identifier} ({self.partition})"
 
 
 def releases(warehouse: Warehouse, target: str | None = None) -> list[Release]:
@@ -55,28 +49,19 @@ def releases(warehouse: Warehouse, target: str | None = None) -> list[Release]:
         return recorded(connection, target)
 
 
-def find(warehouse: Warehouse, target: str, number: int | None = None) -> Release:
-    """One release: of that number, or the one that is served."""
-    return one_of(releases(warehouse, target), target, number)
-
-
-def rollback(warehouse: Warehouse, target: str, number: int) -> Release:
-    """Serve that release again, earlier or later, in one transaction."""
-
-    def serve_again(connection: Connection) -> Release:
-        release = one_of(recorded(connection, target), target, number)
-        refuse_retired(release)
-        serve(connection, release)
-        return one_of(recorded(connection, target), target, number)
-
-    return warehouse.transact(serve_again)
+def find(
+    warehouse: Warehouse, target: str, number: int | None = None, partition: str | None = None
+) -> Release:
+    """One release: of that number, or the one that is served, of a partition where there are several."""
+    return one_of(releases(warehouse, target), target, number, partition)
 
 
 def recorded(connection: Connection, target: str | None = None) -> list[Release]:
     """The releases of all targets or of one, newest first, over an open connection."""
-    if not _is_there(connection):
+    columns = readable(connection)
+    if columns is None:
         return []
-    query = f"SELECT {_COLUMNS} FROM tabdar.releases ORDER BY target, number DESC"
+    query = f"SELECT {columns} FROM tabdar.releases ORDER BY target, number DESC"
     found = [_release(row) for row in connection.execute(query).fetchall()]
     if target is None:
         return found
@@ -84,14 +69,22 @@ def recorded(connection: Connection, target: str | None = None) -> list[Release]
     return [release for release in found if release.target == name]
 
 
-def one_of(found: list[Release], target: str, number: int | None) -> Release:
-    """The release of that number, or the one that is served."""
-    for release in found:
-        if release.number == number or (number is None and release.served):
-            return release
-    numbers = ", ".join(str(release.number) for release in reversed(found)) or "none"
+def one_of(found: list[Release], target: str, number: int | None, partition: str | None = None) -> Release:
+    """The release of that number, or the one that is served; of that partition, where one is named."""
+    of_it = [it for it in found if partition in {None, it.partition}]
+    chosen = [it for it in of_it if (it.served if number is None else it.number == number)]
+    if len(chosen) == 1:
+        return chosen[0]
+    what = f"target {target!r}" if partition is None else f"target {target!r}, partition {partition!r}:"
+    if chosen:
+        there = ", ".join(sorted(repr(it.partition) for it in chosen))
+        raise SourceError(
+            f"{what} must serve one release, or a partition must be named, however it serves the partitions "
+            f"{there}. Name one with --partition, or the release's number."
+        )
+    numbers = ", ".join(str(release.number) for release in reversed(of_it)) or "none"
     raise SourceError(
-        f"target {target!r} must have {'a served release' if number is None else f'release {number}'}, "
+        f"{what} must have {'a served release' if number is None else f'release {number}'}, "
         f"however its releases are: {numbers}. List them: tabdar release list."
     )
 
@@ -107,11 +100,9 @@ def refuse_retired(release: Release) -> None:
 
 def record(connection: Connection, release: Release, manifest: str) -> None:
     """Add the release, and let its target serve it; the table of records is made where it is missing."""
-    if not _is_there(connection):
-        connection.execute(_TABLE)
-        connection.execute(_COMMENT)
+    make_writable(connection)
     connection.execute(
-        f"INSERT INTO tabdar.releases ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, false, ?, ?, ?, NULL)",
+        f"INSERT INTO tabdar.releases ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, false, ?, ?, ?, NULL, ?)",
         [
             release.target,
             release.number,
@@ -122,25 +113,42 @@ def record(connection: Connection, release: Release, manifest: str) -> None:
             manifest,
             release.manifest_hash,
             None if release.copy is None else str(release.copy),
+            release.partition,
         ],
     )
     serve(connection, release)
 
 
 def serve(connection: Connection, release: Release) -> None:
-    """Point the view of the target at the release."""
+    """Serve the release in the place of the one of its partition, and point the view of the target."""
+    make_writable(connection)
     connection.execute(
-        "UPDATE tabdar.releases SET served = (number = ?) WHERE target = ?", [release.number, release.target]
+        "UPDATE tabdar.releases SET served = (number = ?) WHERE target = ? AND partition IS NOT DISTINCT FROM ?",
+        [release.number, release.target, release.partition],
     )
-    view, table = Relation.parse(release.target).sql, Relation.parse(release.relation).sql
-    connection.execute(f"CREATE OR REPLACE VIEW {view} AS SELECT * FROM {table}")
-    about = (
-        f"{kind(release)}: serves release {release.number}, table {release.relation}. See tabdar.releases."
-    )
-    connection.execute(f"COMMENT ON VIEW {view} IS {literal(about)}")
-    for name in release.manifest.get("companions", ()):
-        beside, rows = (Relation.parse(it).beside(name).sql for it in (release.target, release.relation))
-        connection.execute(f"CREATE OR REPLACE VIEW {beside} AS SELECT * FROM {rows}")
+    point_at_served(connection, release.target)
+
+
+def in_order(found: list[Release]) -> list[Release]:
+    """By partition, as a view serves them."""
+    return sorted(found, key=lambda it: it.partition or "")
+
+
+def point_at_served(connection: Connection, target: str) -> None:
+    """Let the view of the target, and those of its companions, serve what the record says."""
+    serving = in_order([it for it in recorded(connection, target) if it.served])
+    view, tables = Relation.parse(target), [Relation.parse(it.relation) for it in serving]
+    point(connection, view, tables, f"{kind(serving[0])}: {_served(serving)}. See tabdar.releases.")
+    for name in dict.fromkeys(name for it in serving for name in it.manifest.get("companions", ())):
+        having = [it for it in serving if name in it.manifest.get("companions", ())]
+        beside = [Relation.parse(it.relation).beside(name) for it in having]
+        point(connection, view.beside(name), beside, None)
+
+
+def _served(serving: list[Release]) -> str:
+    if len(serving) == 1 and serving[0].partition is None:
+        return f"serves release {serving[0].number}, table {serving[0].relation}"
+    return "serves releases " + ", ".join(f"{it.number} ({it.partition})" for it in serving)
 
 
 def kind(release: Release) -> str:
@@ -162,23 +170,10 @@ def text_hash(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _is_there(connection: Connection) -> bool:
-    """Whether releases were ever recorded; refused where another version recorded them otherwise."""
-    rows = connection.execute(
-        "SELECT column_name FROM duckdb_columns() WHERE database_name = current_database() "
-        "AND schema_name = 'tabdar' AND table_name = 'releases' ORDER BY column_index"
-    ).fetchall()
-    found = ", ".join(name for (name,) in rows)
-    if found not in {"", _COLUMNS}:
-        raise StorageError(
-            f"table 'tabdar.releases' must have the columns {_COLUMNS}, however it has {found}: another "
-            "version of tabdar_pipeline made it. Use that version, or rename the table."
-        )
-    return bool(found)
-
-
 def _release(row: tuple[Any, ...]) -> Release:
-    target, number, relation, created, rows, rows_sha, served, manifest, manifest_sha, copy, retired = row
+    target, number, relation, created, rows, rows_sha, served, manifest, manifest_sha, copy, retired, part = (
+        row
+    )
     return Release(
         target,
         number,
@@ -191,4 +186,5 @@ def _release(row: tuple[Any, ...]) -> Release:
         manifest_sha,
         None if copy is None else Path(copy),
         None if retired is None else retired.replace(tzinfo=UTC),
+        part,
     )

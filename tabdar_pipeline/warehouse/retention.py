@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from tabdar_pipeline.errors import SourceError, UsageError
 from tabdar_pipeline.warehouse.duckdb import Connection, Warehouse, storage_error
 from tabdar_pipeline.warehouse.names import Relation
-from tabdar_pipeline.warehouse.promotion import promotions_of, refuse_promoted
+from tabdar_pipeline.warehouse.promotion import promoted, refuse_promoted
 from tabdar_pipeline.warehouse.releases import Release, one_of, recorded
 
 
@@ -31,7 +31,7 @@ def retire(warehouse: Warehouse, target: str, number: int) -> Release:
 
 
 def retain(warehouse: Warehouse, target: str, keep: int) -> list[Release]:
-    """Retire all but the newest `keep` releases and those that are served or promoted; which were retired.
+    """Retire all but the newest `keep` releases (of each partition) and those that are served or promoted; which were retired.
 
     A copy that an earlier retirement was cut off from removing goes, too.
     """
@@ -40,8 +40,9 @@ def retain(warehouse: Warehouse, target: str, keep: int) -> list[Release]:
 
     def drop(connection: Connection) -> list[Release]:
         kept = [release for release in recorded(connection, target) if not release.retired]
-        promoted = {it.number for it in promotions_of(connection, kept[0].target)[:1]} if kept else set()
-        surplus = [it for it in kept[keep:] if not it.served and it.number not in promoted]
+        approved = promoted(connection, kept[0].target) if kept else {}
+        old = [it for part in {it.partition for it in kept} for it in _of(kept, part)[keep:]]
+        surplus = [it for it in old if not it.served and it.number not in approved]
         for release in surplus:
             _drop(connection, release)
         return surplus
@@ -50,6 +51,10 @@ def retain(warehouse: Warehouse, target: str, keep: int) -> list[Release]:
     with warehouse.connect(read_only=True) as connection:
         _remove_copies([release for release in recorded(connection, target) if release.retired])
     return surplus
+
+
+def _of(found: Sequence[Release], partition: str | None) -> list[Release]:
+    return [it for it in found if it.partition == partition]
 
 
 def _drop(connection: Connection, release: Release) -> None:

@@ -6,15 +6,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from tabdar_pipeline.errors import SourceError
 from tabdar_pipeline.warehouse.catalog import Selection, readable, select
 from tabdar_pipeline.warehouse.digest import rows_hash
 from tabdar_pipeline.warehouse.duckdb import Warehouse, in_memory, storage_error
 from tabdar_pipeline.warehouse.files import parquet_rows, partial_file, read_table, write_query
+from tabdar_pipeline.warehouse.names import identifier
 
-__all__ = ["Selection", "Snapshot", "data_version", "read_table", "snapshot"]
+__all__ = ["Selection", "Snapshot", "carve", "data_version", "read_table", "snapshot", "version_of"]
 
 _LEAST = 2  # rows
+_ROWS = "rows of a part"  # a view of one connection only
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +60,27 @@ def data_version(warehouse: Warehouse, name: str, selection: Selection | None = 
     with warehouse.connect(read_only=True) as connection, readable(name):
         selected = select(connection, warehouse, name, selection or Selection(), ordered=False)
         return _version(selected.sql_types, rows_hash(connection, selected.query))
+
+
+def carve(whole: Snapshot, rows: pa.Table, folder: Path) -> Snapshot:
+    """Some rows of a snapshot as one of their own, in `folder/<data version>.parquet`, whole or not at all."""
+    _refuse_few(whole.name, rows.num_rows)
+    version = version_of(rows, whole.sql_types)
+    with partial_file(folder) as partial:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            pq.write_table(rows, partial, compression="zstd")
+            path = partial.replace(folder / f"{version[:16]}.parquet")
+        except OSError as error:
+            raise storage_error(folder, error) from error
+    return Snapshot(whole.name, path, rows.num_rows, version, dict(whole.sql_types))
+
+
+def version_of(rows: pa.Table, types: Mapping[str, str]) -> str:
+    """The data version of rows that were read from a snapshot."""
+    with in_memory() as connection:
+        connection.register(_ROWS, rows)
+        return _version(types, rows_hash(connection, f"SELECT * FROM {identifier(_ROWS)}"))
 
 
 def _refuse_few(name: str, rows: int) -> None:

@@ -27,10 +27,12 @@ class Verification:
         return not self.problems
 
 
-def verify(warehouse: Warehouse, target: str, number: int | None = None) -> Verification:
+def verify(
+    warehouse: Warehouse, target: str, number: int | None = None, partition: str | None = None
+) -> Verification:
     """Compare a release's table, manifest and copy with what was recorded when it was published."""
     with warehouse.connect(read_only=True) as connection:
-        release = one_of(recorded(connection, target), target, number)
+        release = one_of(recorded(connection, target), target, number, partition)
         refuse_retired(release)
         problems = [_table_problem(connection, release), _manifest_problem(connection, release)]
     problems.append(_copy_problem(release))

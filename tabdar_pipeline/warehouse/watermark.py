@@ -1,10 +1,12 @@
 """Whether a source has something new: a mark that changes when its rows do, as cheap as its author allows."""
 
+from pathlib import Path
 from typing import Literal
 
 from tabdar_pipeline.errors import SourceError, UsageError
-from tabdar_pipeline.warehouse.catalog import Selection, readable, select
-from tabdar_pipeline.warehouse.duckdb import Warehouse
+from tabdar_pipeline.warehouse.catalog import Selection, readable, select, types_of
+from tabdar_pipeline.warehouse.duckdb import Warehouse, in_memory
+from tabdar_pipeline.warehouse.files import parquet_rows
 from tabdar_pipeline.warehouse.names import did_you_mean, identifier, resolved
 from tabdar_pipeline.warehouse.snapshot import data_version
 
@@ -30,6 +32,21 @@ def mark(
         what = "count(*)" if column is None else f"max({_column(name, selected.sql_types, column)})"
         found = connection.execute(f"SELECT CAST({what} AS VARCHAR) FROM ({selected.query})").fetchall()
     return str(found[0][0])
+
+
+def mark_of(rows: Path, column: str) -> str | None:
+    """The watermark of a snapshot's file; None where that is gone, or has no such column."""
+    if not rows.is_file():
+        return None
+    with in_memory(spill=rows.parent) as connection:
+        query = f"SELECT * FROM {parquet_rows(rows)}"
+        found = resolved(column, list(types_of(connection, query)))
+        if found is None:
+            return None
+        value = connection.execute(
+            f"SELECT CAST(max({identifier(found)}) AS VARCHAR) FROM ({query})"
+        ).fetchall()
+    return str(value[0][0])
 
 
 def _column(name: str, have: dict[str, str], column: str) -> str:

@@ -30,7 +30,7 @@ class Sides:
     @classmethod
     def of(cls, train: Plain, holdout: Plain, synthetic: Plain) -> Self:
         """From whole tables."""
-        return cls(_alone(train), _alone(holdout), synthetic)
+        return cls(train.take(alone(train)), holdout.take(alone(holdout)), synthetic)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +92,7 @@ def spreads(it: Plain) -> NDArray[np.float64]:
     return np.where(high > low, high - low, np.where(ends > 0, ends, 1.0))
 
 
-def _alone(it: Plain) -> Plain:
+def alone(it: Plain) -> NDArray[np.intp]:
+    """Places of the rows that no other row of theirs equals."""
     _, which, counts = np.unique(keys(it), return_inverse=True, return_counts=True)
-    return it.take(np.flatnonzero(counts[which] == 1))
+    return np.flatnonzero(counts[which] == 1)
