@@ -151,7 +151,10 @@ def figures(real: Plain, other: Plain) -> dict:
 def draw(found: list[dict]) -> None:
     """Errors beside their floor, and peak memory, by family."""
     words = {"skew": "share of the common level", "levels": "levels", "columns": "columns", "rows": "rows"}
-    figure, axes = plt.subplots(3, 4, figsize=(12, 7), sharey="row", layout="constrained")
+    words = {family: word for family, word in words.items() if any(r["family"] == family for r in found)}
+    figure, axes = plt.subplots(
+        3, len(words), figsize=(3.6 * len(words), 7), sharey="row", squeeze=False, layout="constrained"
+    )
     for column, (family, word) in zip(axes.T, words.items(), strict=True):
         here = sorted((r for r in found if r["family"] == family), key=lambda r: r["size"])
         sizes = [1 / (1 - r["size"]) if family == "skew" else r["size"] for r in here]
