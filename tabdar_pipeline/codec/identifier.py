@@ -59,7 +59,7 @@ class IdentifierCodec:
             spread = np.quantile(sizes, np.linspace(0, 1, _LENGTHS), method="nearest")
             return cls("bytes", lengths=tuple(spread.tolist()), nulls=nulls)
         texts = known.cast(pa.string()).to_pylist()
-        if all(_UUID.fullmatch(text) for text in texts):
+        if are_uuids(known):
             return cls("uuid", pattern=_UPPER if any(map(str.isupper, texts)) else _LOWER, nulls=nulls)
         numbered = _numbered(texts)
         if numbered is not None:
@@ -133,6 +133,15 @@ class IdentifierCodec:
         """The codec that `to_json` wrote."""
         facts = {k: v for k, v in record.items() if k != "codec"}
         return cls(**{**facts, "lengths": tuple(facts["lengths"])})
+
+
+def are_uuids(column: pa.Array) -> bool:
+    """Whether each cell that is there is a UUID, in text.
+
+    >>> are_uuids(pa.array(["6f1c1e0e-0d5c-4f43-9a3e-0c4c1d2e3f4a", None]))
+    True
+    """
+    return all(_UUID.fullmatch(text) for text in column.drop_null().cast(pa.string()).to_pylist())
 
 
 def _pattern(text: str) -> str:

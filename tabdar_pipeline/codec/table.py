@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from tabdar_pipeline.codec.category import CategoryCodec
 from tabdar_pipeline.codec.constant import ConstantCodec
 from tabdar_pipeline.codec.encoded import EncodedTable
-from tabdar_pipeline.codec.identifier import IdentifierCodec
+from tabdar_pipeline.codec.identifier import IdentifierCodec, are_uuids
 from tabdar_pipeline.codec.number import Cells, NumberCodec, NumberSettings
 from tabdar_pipeline.codec.protection import Protection, guarded, protection
 from tabdar_pipeline.codec.reference import ReferenceCodec
@@ -229,7 +229,7 @@ def _made(column: Column, values: pa.Array) -> Made:
         return ConstantCodec.fit(values)
     if column.kind is Kind.FOREIGN_KEY:
         return ReferenceCodec.fit(values)
-    if column.kind is Kind.TEXT and _texts(values.type):
+    if column.kind is Kind.TEXT and _texts(values.type) and not are_uuids(values):
         return TextCodec.fit(values, _shared(column))
     return IdentifierCodec.fit(values)
 

@@ -156,7 +156,7 @@ class Contract:
                 )
             pairs = [_entry(name, entry, source) for name, entry in record["columns"].items()]
             constraints = tuple(from_record(entry, source) for entry in record.get("constraints") or ())
-        except (yaml.YAMLError, AttributeError, TypeError) as error:
+        except (yaml.YAMLError, AttributeError, TypeError, ValueError, RecursionError) as error:
             raise UsageError(
                 f"{source}: a contract must be YAML as `tabdar contract` writes it, however: {error}"
             ) from error
@@ -307,9 +307,15 @@ def _comparable(contract: Contract, table: pa.Table) -> "pd.DataFrame":
 
 def _value(text: str, column: Column) -> Any:
     kind = arrow_type(column.arrow_type)
-    if pa.types.is_decimal(kind) or pa.types.is_uint64(kind):
-        return float(text)
-    return from_text([text], kind)[0].as_py()
+    try:
+        if pa.types.is_decimal(kind) or pa.types.is_uint64(kind):
+            return float(text)
+        return from_text([text], kind)[0].as_py()
+    except (ValueError, TypeError, pa.ArrowException) as error:
+        raise UsageError(
+            f"column {column.name!r}: minimum and maximum must be of its type, {kind}, written as text, however: "
+            f"{text!r} ({error}). Correct the contract."
+        ) from error
 
 
 def _violations(cases: "pd.DataFrame", names: tuple[str, ...]) -> tuple[Violation, ...]:
