@@ -102,8 +102,12 @@ class Line:
         largest = int(np.abs(nearest).max(initial=0.0)) * self.step + abs(self.origin)
         whole = nearest.astype(np.int64) if largest < _WORD else np.array([int(t) for t in nearest], object)
         whole = np.asarray(whole * self.step + self.origin)
-        first = self.origin if self.first is None else self.first
-        return whole if self.last is None else np.clip(whole, first, self.last)
+        if self.last is None:
+            return whole
+        first, last = self.origin if self.first is None else self.first, self.last
+        if whole.dtype != object:  # what 64 bits hold needs no bound that they do not hold
+            first, last = max(first, -_WORD), min(last, _WORD - 1)
+        return np.clip(whole, first, last)
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""

@@ -27,6 +27,7 @@ _CLEARLY = 6.0  # standard deviations
 _MUCH = 0.05  # chi square a row: weaker rhythms of digits are left
 _POINT = 5  # times the rows of its neighbours, that a tick of a day has that is a part of its own
 _POINTS = 1440  # such ticks at most
+_EXACT = 2.0**53  # beyond it, neighbouring ticks are one float
 
 
 class Shape(NamedTuple):
@@ -51,7 +52,7 @@ class Rhythm:
     @classmethod
     def fit(cls, line: Line, kind: pa.DataType, ticks: Floats, rows: Counts, shared: int) -> Self | None:
         """Of distinct ticks in order (N,) and their rows (N,); none where they lie evenly."""
-        if not line.grid or len(ticks) < 2 or pa.types.is_time(kind):
+        if not line.grid or len(ticks) < 2 or pa.types.is_time(kind) or np.abs(ticks).max() >= _EXACT:
             return None
         whole = ticks.astype(np.int64)
         temporal = pa.types.is_date(kind) or pa.types.is_timestamp(kind)

@@ -14,7 +14,7 @@ class ModelConfig:
 
     width: int = 64  # E, of tokens and conditions
     heads: int = 2  # H; few wide heads are faster on a CPU than many narrow ones
-    memory_heads: int | None = None  # G of keys and values, shared by groups of heads; None: each its own
+    memory_heads: int = 0  # G of keys and values, shared by groups of heads; 0: each its own
     layers: int = 1  # encoder blocks over the visible columns; 0: a visible column is its own token
     decoder_layers: int = 1  # cross-attention blocks from a query to the visible columns
     expansion: int = 2  # MLP width over E
