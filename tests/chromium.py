@@ -36,7 +36,13 @@ def wait_for(url: str) -> None:
 
 def see(browser: Any, text: str) -> None:
     """Wait until the page shows a text."""
-    wait(browser, lambda it: text in it.find_element("tag name", "body").text)
+    from selenium.common.exceptions import TimeoutException
+
+    try:
+        wait(browser, lambda it: text in it.find_element("tag name", "body").text)
+    except TimeoutException as error:
+        shown = browser.find_element("tag name", "body").text
+        raise AssertionError(f"{text!r} is not on the page, which shows: {shown}") from error
 
 
 def wait(browser: Any, condition: Callable[[Any], bool]) -> None:
