@@ -1,12 +1,14 @@
 """Kill -9 at seeded random instants of the whole job; the served release must always be a whole accepted one.
 
     python benchmarks/crashes.py --kills 200
+    python benchmarks/crashes.py --kills 100 --partitions north south
 
 Each attempt is a process of its own that runs snapshot, training, export, sampling, gate, publication,
 retention and rollback on a table of the demo. A phase is drawn, and an instant within the time that it took
 in a run that was not disturbed; there the process is killed. Then another process opens the warehouse and holds
 it to the rules, cleans (as `tabdar clean --older-than 0` does), and holds it to more. The last attempts are left
-alone, and must finish. Exit status 1 where a rule was broken.
+alone, and must finish. With partitions, one model learns all rows and each partition is sampled, judged and published by itself.
+Exit status 1 where a rule was broken.
 """
 
 import argparse
@@ -18,7 +20,8 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from itertools import pairwise
@@ -40,19 +43,8 @@ from tabdar_pipeline.warehouse.digest import rows_hash
 from tabdar_pipeline.warehouse.duckdb import Warehouse
 from tabdar_pipeline.warehouse.publish import releases, rollback, verify
 
-RECORD = Path(__file__).parent / "results" / "crashes.json"
+RESULTS = Path(__file__).parent / "results"
 TARGET = "synthetic.customers"
-PHASES = (
-    "snapshot",
-    "drift",
-    "training",
-    "export",
-    "sampling",
-    "gate",
-    "publication",
-    "retention",
-    "rollback",
-)
 FORK = multiprocessing.get_context("fork")
 # A model of one epoch is no good one: what is tested is what becomes of it, not what it is.
 LENIENT = {
@@ -71,43 +63,63 @@ def main() -> int:
     )
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--partitions", nargs="*", default=[], help="regions; none: the table as a whole")
     args = parser.parse_args()
     rng = np.random.default_rng(args.seed)
     with tempfile.TemporaryDirectory() as scratch:
-        root = Path(scratch)
-        build_demo(root / "demo.duckdb", rows=600)
-        attempt(root)  # the first run of a machine is slower
-        seconds = attempt(root)
+        trial = Trial(Path(scratch), tuple(args.partitions))
+        build_demo(trial.database, rows=600)
+        attempt(trial)  # the first run of a machine is slower
+        seconds = attempt(trial)
+        phases = [name for name in seconds if name != "finished"]
         killed: Counter[str] = Counter()
         broken = []
         for k in range(args.kills):
-            phase = str(rng.choice(PHASES))
+            phase = str(rng.choice(phases))
             after = float(rng.uniform(0, seconds[phase]))
-            hit = phase if attempt(root, phase, after).get("finished") is None else "finished before"
+            hit = phase if attempt(trial, phase, after).get("finished") is None else "finished before"
             killed[hit] += 1
-            broken += [{"kill": k, "phase": phase, "after_s": after, "rule": rule} for rule in rules(root)]
+            broken += [{"kill": k, "phase": phase, "after_s": after, "rule": rule} for rule in rules(trial)]
             print(f"\r{k + 1} of {args.kills} killed, {len(broken)} rules broken", end="", file=sys.stderr)
-        last = [attempt(root).get("finished") is not None for _ in range(2)]
+        last = [attempt(trial).get("finished") is not None for _ in range(2)]
         record = {
             "date": datetime.now(UTC).isoformat(timespec="seconds"),
             "machine": machine(),
             "version": version("tabdar-pipeline"),
             "seed": args.seed,
-            "seconds_by_phase": {phase: round(seconds[phase], 3) for phase in PHASES},
+            "partitions": args.partitions,
+            "seconds_by_phase": {phase: round(seconds[phase], 3) for phase in phases},
             "killed_in": dict(killed),
             "rules_broken": broken,
             "left_alone_and_finished": last,
-            "releases": elsewhere(released, root),
+            "releases": elsewhere(released, trial),
         }
-    RECORD.write_text(json.dumps(record, indent=1))
+    name = "crashes_partitions.json" if args.partitions else "crashes.json"
+    (RESULTS / name).write_text(json.dumps(record, indent=1))
     print(json.dumps(record, indent=1))
     return 0 if not broken and all(last) else 1
 
 
-def attempt(root: Path, phase: str | None = None, after: float = 0.0) -> dict[str, float]:
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """A folder with a warehouse of one table, and the partitions that are released; none: the whole."""
+
+    root: Path
+    partitions: tuple[str, ...]
+
+    @property
+    def database(self) -> Path:
+        return self.root / "demo.duckdb"
+
+    @property
+    def warehouse(self) -> Warehouse:
+        return Warehouse(self.database)
+
+
+def attempt(trial: Trial, phase: str | None = None, after: float = 0.0) -> dict[str, float]:
     """Run the job in a process; kill it so many seconds after that phase began. Seconds of each phase."""
     ours, theirs = FORK.Pipe(duplex=False)
-    process = FORK.Process(target=job, args=(root, theirs))
+    process = FORK.Process(target=job, args=(trial, theirs))
     process.start()
     theirs.close()
     begun: dict[str, float] = {}
@@ -129,54 +141,60 @@ def attempt(root: Path, phase: str | None = None, after: float = 0.0) -> dict[st
     return spent | ({"finished": 1.0} if process.exitcode == 0 else {})
 
 
-def job(root: Path, tell: Connection) -> None:
+def job(trial: Trial, tell: Connection) -> None:
     """The whole job; each phase is announced."""
-    made, warehouse = plan(root), Warehouse(root / "demo.duckdb")
-    actions = {
-        "snapshot": lambda: steps.take_snapshot(made, warehouse),
-        "drift": lambda: refreshing.decide_refresh(made, warehouse, Way.FIT),
-        "training": lambda: steps.fit_model(made, lambda _: None),
-        "export": lambda: steps.export_model(made),
-        "sampling": lambda: steps.draw_candidate(made, warehouse, lambda _done, _rows: None),
-        "gate": lambda: steps.judge_candidate(made, lambda _what, _share: None),
-        "publication": lambda: steps.publish_release(made, warehouse),
-        "retention": lambda: steps.retire_old(made, warehouse),
-        "rollback": lambda: rollback(warehouse, TARGET, earliest(warehouse)),
-    }
-    for phase in PHASES:
+    for phase, act in actions(trial):
         tell.send(phase)
-        actions[phase]()
+        act()
     tell.send("end")
 
 
-def plan(root: Path) -> Plan:
+def actions(trial: Trial) -> Iterator[tuple[str, Callable[[], Any]]]:
+    """What the job does, in order."""
+    made, warehouse = plan(trial), trial.warehouse
+    yield "snapshot", lambda: steps.take_snapshot(made, warehouse)
+    yield "drift", lambda: refreshing.decide_refresh(made, warehouse, Way.FIT)
+    yield "training", lambda: steps.fit_model(made, lambda _: None)
+    yield "export", lambda: steps.export_model(made)
+    for part in trial.partitions or (None,):
+        one, of = (made, "") if part is None else (made.of(part), f" of {part}")
+        yield f"sampling{of}", lambda one=one: steps.draw_candidate(one, warehouse, lambda _done, _rows: None)
+        yield f"gate{of}", lambda one=one: steps.judge_candidate(one, lambda _what, _share: None)
+        yield f"publication{of}", lambda one=one: steps.publish_release(one, warehouse)
+    yield "retention", lambda: steps.retire_old(made, warehouse)
+    yield "rollback", lambda: rollback(warehouse, TARGET, earliest(warehouse))
+
+
+def plan(trial: Trial) -> Plan:
+    parts = {"partitions": {"column": "region", "values": list(trial.partitions)}} if trial.partitions else {}
     table = SyntheticTable.from_attributes_dict(
         attributes={
-            "source": {"database": str(root / "demo.duckdb"), "table": "crm.customers"},
+            "source": {"database": str(trial.database), "table": "crm.customers"},
             "train": {"epochs": 1},
             "target": TARGET,
             "policy": LENIENT,
-            "storage": str(root / "run"),
-            "folder": str(root / "releases"),
+            "storage": str(trial.root / "run"),
+            "folder": str(trial.root / "releases"),
             "keep": 3,
+            **parts,
         }
     )
-    return table.plan(root)
+    return table.plan(trial.root)
 
 
 def earliest(warehouse: Warehouse) -> int:
     return min(r.number for r in releases(warehouse, TARGET) if r.retired is None)
 
 
-def rules(root: Path) -> list[str]:
+def rules(trial: Trial) -> list[str]:
     """What is broken, as another process sees it."""
-    return elsewhere(held, root)
+    return elsewhere(held, trial)
 
 
-def elsewhere(function: Callable[[Path], Any], root: Path) -> Any:
+def elsewhere(function: Callable[[Trial], Any], trial: Trial) -> Any:
     """What a function gives in a process of its own: this one must hold no warehouse open."""
     ours, theirs = FORK.Pipe(duplex=False)
-    process = FORK.Process(target=lambda: theirs.send(function(root)))
+    process = FORK.Process(target=lambda: theirs.send(function(trial)))
     process.start()
     theirs.close()
     try:
@@ -185,25 +203,29 @@ def elsewhere(function: Callable[[Path], Any], root: Path) -> Any:
         process.join()
 
 
-def held(root: Path) -> list[str]:
+def held(trial: Trial) -> list[str]:
     """What is broken as the job was left; and after it was cleaned."""
-    warehouse = Warehouse(root / "demo.duckdb")
-    broken = [f"as left: {rule}" for rule in serves(warehouse)]
-    clean(root, warehouse)
-    return broken + [f"cleaned: {rule}" for rule in [*serves(warehouse), *whole(warehouse), *orphaned(root)]]
+    broken = [f"as left: {rule}" for rule in serves(trial)]
+    clean(trial)
+    after = [*serves(trial), *whole(trial.warehouse), *orphaned(trial)]
+    return broken + [f"cleaned: {rule}" for rule in after]
 
 
-def serves(warehouse: Warehouse) -> list[str]:
-    """One whole accepted release is served."""
-    found = releases(warehouse, TARGET)
-    with warehouse.connect(read_only=True) as connection:
-        seen = rows_hash(connection, f"SELECT * FROM {TARGET}")
+def serves(trial: Trial) -> list[str]:
+    """One whole accepted release is served, of each partition."""
+    found = releases(trial.warehouse, TARGET)
     serving = [r for r in found if r.served]
     broken = [f"{r.identifier} was refused" for r in found if not r.manifest["decision"]["passed"]]
-    if len(serving) != 1:
-        return [*broken, f"{len(serving)} releases are served"]
-    if seen != serving[0].rows_hash:
-        broken.append(f"the view shows other rows than {serving[0].identifier}")
+    if sorted(str(r.partition) for r in serving) != sorted(map(str, trial.partitions or (None,))):
+        return [*broken, f"{[r.identifier for r in serving]} are served"]
+    for release in serving:
+        rows, values = f"SELECT * FROM {TARGET}", []
+        if release.partition is not None:
+            rows, values = f"{rows} WHERE region = ?", [release.partition]
+        with trial.warehouse.connect(read_only=True) as connection:
+            connection.execute(f"CREATE TEMP TABLE seen AS {rows}", values)
+            if rows_hash(connection, "SELECT * FROM seen") != release.rows_hash:
+                broken.append(f"the view shows other rows than {release.identifier}")
     return broken
 
 
@@ -221,22 +243,24 @@ def whole(warehouse: Warehouse) -> list[str]:
     return broken
 
 
-def clean(root: Path, warehouse: Warehouse) -> None:
-    published = leftovers.settle_copies(warehouse, root / "releases")
+def clean(trial: Trial) -> None:
+    root = trial.root
+    published = leftovers.settle_copies(trial.warehouse, root / "releases")
     targets, at_once = {r.target for r in published}, timedelta(0)
     leftovers.remove(leftovers.in_storage(root / "run", targets, at_once))
     leftovers.remove(leftovers.in_copies(root / "releases", at_once))
 
 
-def orphaned(root: Path) -> list[str]:
+def orphaned(trial: Trial) -> list[str]:
     """Files and folders of the job that no run and no release needs."""
+    root = trial.root
     known = {"demo.duckdb", "demo.duckdb.wal", "run", "releases"}  # DuckDB keeps its log of a killed writer
     hidden = [p for p in root.rglob("*") if p.name.startswith(".")]
     return [f"orphan {p.relative_to(root)}" for p in [*root.iterdir(), *hidden] if p.name not in known]
 
 
-def released(root: Path) -> dict[str, int]:
-    found = releases(Warehouse(root / "demo.duckdb"), TARGET)
+def released(trial: Trial) -> dict[str, int]:
+    found = releases(trial.warehouse, TARGET)
     return {"published": len(found), "kept": sum(r.retired is None for r in found)}
 
 

@@ -255,3 +255,36 @@ def test_a_column_of_very_many_levels_determines_another() -> None:
     found = {p.constraint for p in discover(table, infer_schema(table, "t"))}
 
     assert found == {Dependency("zip", "city")}
+
+
+def priced(rows: int = 20_000, seed: int = 0) -> pa.Table:
+    """Sales: more prices and more whole-number zips than a number has codes for, and what follows from which."""
+    rng = np.random.default_rng(seed)
+    items, zips = rng.integers(0, 400, rows), rng.integers(0, 1500, rows)
+    prices = np.random.default_rng(1).permutation(40_000)[:400] / 100
+    return pa.table(
+        {
+            "item": [f"item {i:03d}" for i in items],
+            "price": prices[items],
+            "zip": pa.array(10_000 + 7 * zips, pa.int32()),
+            "city": [f"city {z // 30}" for z in zips],
+            "pounds": rng.gamma(2.0, 3.0, rows),
+        }
+    )
+
+
+def test_numbers_that_follow_from_a_value_or_lead_to_one_are_told_by_their_values() -> None:
+    """Also where they have more values than atoms; those too rare to come back leave the rule as it is."""
+    sales = priced()
+    rules = {p.constraint for p in discover(sales, infer_schema(sales, "sales"))}
+    assert rules == {Dependency("item", "price"), Dependency("zip", "city")}
+
+    model = TabDAR.fit(sales, name="sales", epochs=1, seed=0, constraints=list(rules))
+    made = model.sample(5000, seed=1, format="arrow")
+    assert set(model.codec.rules.constraints) == rules
+    assert made.schema.types == sales.schema.types
+    known = pa.concat_tables([sales, made.cast(sales.schema)])
+    for rule in rules:
+        assert not rule.broken(made).any(), rule.sentence
+        assert not rule.broken(known).any(), rule.sentence  # as in the source, not only consistent
+    assert len(made["price"].unique()) > 300

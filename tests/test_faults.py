@@ -96,13 +96,12 @@ def test_a_sensor_that_finds_the_database_locked_says_so_and_looks_again(
     """It is no failure, and nothing is missed."""
     monkeypatch.setattr(table, "LOOK_S", 0.05)
     sensor = definitions(root).resolve_sensor_def("changes_of_synthetic_people")
-    context = dg.build_sensor_context()
-    with duckdb.connect(str(root / "w.duckdb")):
-        skipped = sensor(context)
-
-    assert isinstance(skipped, dg.SkipReason)
-    assert "could not be looked at" in str(skipped.skip_message)
-    assert isinstance(sensor(context), dg.RunRequest)
+    with dg.DagsterInstance.ephemeral() as instance, dg.build_sensor_context(instance=instance) as context:
+        with duckdb.connect(str(root / "w.duckdb")):
+            skipped = sensor(context)
+        assert isinstance(skipped, dg.SkipReason)
+        assert "could not be looked at" in str(skipped.skip_message)
+        assert isinstance(sensor(context), dg.RunRequest)
 
 
 def test_a_step_that_takes_too_long_is_stopped() -> None:

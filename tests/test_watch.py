@@ -7,6 +7,7 @@ import dagster as dg
 import duckdb
 import pytest
 
+from tabdar_pipeline.assets.plan import TARGET_TAG
 from tabdar_pipeline.components.synthetic_table import SyntheticTable
 from tabdar_pipeline.errors import SourceError, UsageError
 from tabdar_pipeline.warehouse.catalog import Selection
@@ -52,20 +53,48 @@ def test_a_change_that_the_mark_sees_requests_a_run(
     source = {"database": str(path), "table": "crm.people"}
     component = SyntheticTable.from_attributes_dict(attributes={"source": source, "watch": watch})
     sensor = dg.build_defs_for_component(component).resolve_sensor_def("changes_of_synthetic_people")
-    context = dg.build_sensor_context()
-
-    assert isinstance(sensor(context), dg.RunRequest)
-    for statement in [*unseen, None, *seen]:
-        if statement:
-            change(path, statement)
-        answer = sensor(context)
-        if statement in seen:
-            assert isinstance(answer, dg.RunRequest)
-        else:
-            assert isinstance(answer, dg.SkipReason)
-            assert f"Nothing new in crm.people: its {watch['by']} is" in str(answer.skip_message)
+    with dg.DagsterInstance.ephemeral() as instance, dg.build_sensor_context(instance=instance) as context:
+        assert isinstance(sensor(context), dg.RunRequest)
+        for statement in [*unseen, None, *seen]:
+            if statement:
+                change(path, statement)
+            answer = sensor(context)
+            if statement in seen:
+                assert isinstance(answer, dg.RunRequest)
+            else:
+                assert isinstance(answer, dg.SkipReason)
+                assert f"Nothing new in crm.people: its {watch['by']} is" in str(answer.skip_message)
     assert sensor.minimum_interval_seconds == 300
     assert sensor.job.name == "refresh_synthetic_people"
+
+
+@dg.job
+def refreshing() -> None:
+    """What a run of some release is of."""
+
+
+def test_what_is_new_waits_for_the_run_before(path: Path) -> None:
+    """A run of another release is none; the mark is remembered with the run that it requests."""
+    source = {"database": str(path), "table": "crm.people"}
+    component = SyntheticTable.from_attributes_dict(attributes={"source": source, "watch": {"by": "rows"}})
+    sensor = dg.build_defs_for_component(component).resolve_sensor_def("changes_of_synthetic_people")
+    with dg.DagsterInstance.ephemeral() as instance, dg.build_sensor_context(instance=instance) as context:
+        for target in ("synthetic.other", "synthetic.people"):
+            instance.create_run_for_job(
+                refreshing,
+                tags={TARGET_TAG: target},
+                status=dg.DagsterRunStatus.STARTED,
+            )
+            if target == "synthetic.other":
+                assert isinstance(sensor(context), dg.RunRequest)
+                change(path, INSERT)
+        answer = sensor(context)
+        assert isinstance(answer, dg.SkipReason)
+        assert "crm.people has something new: its rows is 51. Run" in str(answer.skip_message)
+
+        (run,) = instance.get_runs(dg.RunsFilter(tags={TARGET_TAG: "synthetic.people"}))
+        instance.report_run_canceled(run)
+        assert isinstance(sensor(context), dg.RunRequest)
 
 
 def test_a_filter_narrows_what_is_watched(path: Path) -> None:

@@ -33,6 +33,7 @@ class NumberSettings:
     shared: int = 5  # rows that must share a value before it may come back as itself
     atoms: int = 256  # with no more distinct values than this, each shared one is an atom
     atom_share: float = 0.004  # otherwise an atom holds at least this share of the rows
+    listed: float = 0.9  # share of the rows with shared values, where values must be told exactly
 
 
 class Cells(NamedTuple):
@@ -64,16 +65,23 @@ class NumberCodec:
     missing: bool = False
 
     @classmethod
-    def fit(cls, column: pa.Array, settings: NumberSettings) -> Self:
-        """Learn atoms, bins and quantiles from a column of numbers or times."""
+    def fit(cls, column: pa.Array, settings: NumberSettings, exact: bool = False) -> Self:
+        """Learn atoms, bins and quantiles from a column of numbers or times.
+
+        exact: where nearly every row shares its value, each shared one is an atom, however many there are, and the
+        nearest atom stands for the others.
+        """
         known = column.drop_null()
         line = Line.fit(known)
         ticks = line.ticks(known)
         special = ~np.isfinite(ticks)
         values, counts = np.unique(ticks[~special], return_counts=True)
         atom = _atoms(counts, settings)
+        listed = exact and _mostly_shared(counts, settings)
+        if listed:
+            atom = counts >= settings.shared
         dense = int(counts[~atom].sum())
-        if atom.any() and dense < settings.shared:
+        if listed or (atom.any() and dense < settings.shared):
             dense = 0  # too few to be averaged: the nearest atom stands for them
         bins = int(np.clip(dense // settings.rows_per_bin, 1, settings.bins)) if dense else 0
         quantiles = (
@@ -256,6 +264,12 @@ def _atoms(counts: Codes, settings: NumberSettings) -> NDArray[np.bool_]:
     few = len(counts) <= settings.atoms
     least = settings.shared if few else max(settings.shared, settings.atom_share * counts.sum())
     return counts >= least
+
+
+def _mostly_shared(counts: Codes, settings: NumberSettings) -> bool:
+    """Whether a column may be told by its values alone; never where atoms are not wanted."""
+    shared = int(counts[counts >= settings.shared].sum())
+    return settings.atoms > 0 and shared > 0 and shared >= settings.listed * counts.sum()
 
 
 def _intervals(

@@ -198,6 +198,17 @@ class Rules:
         )
 
 
+def told_by_values(constraints: Iterable[Constraint]) -> frozenset[str]:
+    """The columns of which single values go with single values of others.
+
+    >>> sorted(told_by_values([Dependency("zip", "city"), NullWhen("died", "alive", ("yes",))]))
+    ['alive', 'city', 'zip']
+    """
+    tied = (c for c in constraints if isinstance(c, _BY_CODES))
+    pairs = (zip(c.columns, _about_null(c), strict=True) for c in tied)
+    return frozenset(name for it in pairs for name, null in it if not null)
+
+
 def distance(low: pa.ChunkedArray, high: pa.ChunkedArray) -> pa.ChunkedArray:
     """High - low (N,) in units of their type, NULL where one is NULL.
 

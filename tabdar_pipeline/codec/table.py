@@ -18,7 +18,7 @@ from tabdar_pipeline.codec.identifier import IdentifierCodec, are_uuids
 from tabdar_pipeline.codec.number import Cells, NumberCodec, NumberSettings
 from tabdar_pipeline.codec.protection import Protection, guarded, protection
 from tabdar_pipeline.codec.reference import ReferenceCodec
-from tabdar_pipeline.codec.rules import Rules
+from tabdar_pipeline.codec.rules import Rules, told_by_values
 from tabdar_pipeline.codec.text import SHARED, TextCodec
 from tabdar_pipeline.errors import SourceError, UsageError
 from tabdar_pipeline.schemas.columns import Column, Kind
@@ -74,6 +74,7 @@ class TableCodec:
         codecs: list[ColumnCodec] = []
         protected: dict[str, Protection] = {}
         rules = Rules.fit(constraints, table, schema, alone)
+        exact = told_by_values(constraints)
         for column in schema.modelled:
             values = modelled_values(rules, table, column)
             if missing == "unknown":
@@ -82,7 +83,7 @@ class TableCodec:
             codec: ColumnCodec = (
                 CategoryCodec.fit(values, own.shared)
                 if column.kind is Kind.CATEGORY
-                else NumberCodec.fit(values, own)
+                else NumberCodec.fit(values, own, column.name in exact)
             )
             codecs.append(codec)
             protected[column.name] = protection(codec, values.drop_null(), own.shared)

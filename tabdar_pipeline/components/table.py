@@ -10,7 +10,7 @@ import dagster as dg
 from pydantic import Field, field_validator, model_validator
 
 from tabdar_pipeline.assets.limits import GB, Limits
-from tabdar_pipeline.assets.plan import Plan
+from tabdar_pipeline.assets.plan import TARGET_TAG, Plan
 from tabdar_pipeline.assets.resources import ComputeResource, WarehouseResource
 from tabdar_pipeline.assets.stewarding import stewarding_job
 from tabdar_pipeline.assets.synthetic import Names
@@ -22,6 +22,8 @@ from tabdar_pipeline.warehouse.snapshot import Selection
 from tabdar_pipeline.warehouse.watermark import mark
 
 SECONDS = 120.0
+_ENDED = {dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED}
+UNFINISHED = [status for status in dg.DagsterRunStatus if status not in _ENDED]
 LOOK_S = 20.0  # that a sensor waits for a lock: Dagster gives up on one after a minute
 WAREHOUSE, COMPUTE = WarehouseResource(), ComputeResource()  # the same for all tables of a project
 
@@ -285,7 +287,7 @@ class Table(dg.Component, dg.Model, dg.Resolvable):
             selection=dg.AssetSelection.assets(*(spec.key for spec in specs)),
             description=f"{verb.capitalize()} and release {plan.target} from {plan.table}.",
             executor_def=dg.in_process_executor if self.execution == "in_process" else None,
-            tags={"tabdar/target": plan.target},
+            tags={TARGET_TAG: plan.target},
         )
 
     def _schedule(self, plan: Plan, job: Any, cron: str) -> dg.ScheduleDefinition:
@@ -310,6 +312,11 @@ class Table(dg.Component, dg.Model, dg.Resolvable):
                 return dg.SkipReason(f"{plan.table} could not be looked at, and will be again: {error}")
             if now == context.cursor:
                 return dg.SkipReason(f"Nothing new in {plan.table}: its {watch.by} is {now} as before.")
+            if busy := _unfinished(context.instance, plan.target):
+                return dg.SkipReason(
+                    f"{plan.table} has something new: its {watch.by} is {now}. Run {busy} of {plan.target} has not "
+                    "ended; the next look after it requests another."
+                )
             context.update_cursor(now)
             return dg.RunRequest(tags={"tabdar/mark": now[:63]})
 
@@ -326,3 +333,9 @@ class Table(dg.Component, dg.Model, dg.Resolvable):
             sensors=[*sensors, *([self._sensor(plan, jobs[0], self.watch)] if self.watch else [])],
             resources={"warehouse": WAREHOUSE, "compute": COMPUTE} if self.resources == "bring" else {},
         )
+
+
+def _unfinished(instance: dg.DagsterInstance, target: str) -> str | None:
+    """The id of a run of this target that waits or goes on; None where there is none."""
+    filters = dg.RunsFilter(tags={TARGET_TAG: target}, statuses=UNFINISHED)
+    return next((run.run_id for run in instance.get_runs(filters, limit=1)), None)

@@ -104,13 +104,19 @@ def _dependencies(head: pa.Table, table: pa.Table, columns: Sequence[Column]) ->
     few = [name for name, it in levels.items() if 2 <= _size(it) <= min(LEVELS, head.num_rows // EACH)]
     for on in few:
         yield from _followers(on, {name: levels[name] for name in few})
-    many = [
-        c.name for c in columns if c.kind is Kind.CATEGORY and c.name not in few and _size(levels[c.name]) > 1
-    ]
+    many = [name for name, it in levels.items() if name not in few and _size(it) > 1]
     for on in many:
-        part = _levels_whole(table, on)
+        part = _levels_whole(table, on) if _may_lead(head[on], levels[on], table.num_rows) else None
         if part is not None:
             yield from _followers(on, {name: codes(part[name]) for name in (*few, *many)})
+
+
+def _may_lead(column: pa.ChunkedArray, levels: Codes, rows: int) -> bool:
+    """Whether so few levels in a sample leave room for EACH rows a level; fractions are measured, and lead nothing."""
+    if pa.types.is_floating(column.type) or pa.types.is_decimal(column.type):
+        return False
+    most = rows / EACH
+    return _size(levels) <= 1.05 * most * -np.expm1(-len(column) / most)
 
 
 def _followers(on: str, levels: Mapping[str, Codes]) -> Iterator[Constraint]:
