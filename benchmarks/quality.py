@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -46,12 +47,18 @@ def main() -> None:
         show(records[-1])
 
 
-def measure(key: dict, benchmarks: Path, judge_python: str) -> dict:
+def measure(
+    key: dict, benchmarks: Path, judge_python: str, split: Callable[[str, Path], None] | None = None
+) -> dict:
+    """Fit, sample and judge; `split` writes train.parquet and holdout.parquet in place of the judge's halves."""
     judge = [judge_python, str(benchmarks / "judge.py")]
     tabdar = [str(Path(sys.executable).with_name("tabdar"))]
     with tempfile.TemporaryDirectory() as scratch:
         work = Path(scratch)
-        run([*judge, "split", key["table"], str(work)])
+        if split is None:
+            run([*judge, "split", key["table"], str(work)])
+        else:
+            split(key["table"], work)
         fit = timed(
             [
                 *tabdar,

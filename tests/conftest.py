@@ -16,6 +16,14 @@ from hypothesis import settings
 
 from tabdar_pipeline.synthesizer import TabDAR
 
+LONGEST = ("test_daemon", "test_browser")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take longest, and mostly wait: other workers run the rest beside them."""
+    items.sort(key=lambda item: item.path.stem not in LONGEST)
+
+
 # The same examples in every run, so that a change is judged by what it changed; `search` looks for new ones.
 settings.register_profile("same", derandomize=True, deadline=None)
 settings.register_profile("search", max_examples=300, deadline=None)
