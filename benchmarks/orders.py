@@ -38,7 +38,7 @@ class Way:
 
     order: str = "random for each block"
     at_once: int = 1
-    steps: int = 3
+    steps: int = 2
 
 
 WAYS = [
@@ -46,7 +46,7 @@ WAYS = [
     *(Way(order) for order in ("one random order", "as the table has them", "fewest codes first")),
     *(Way(order) for order in ("most information first", "least information first")),
     *(Way(at_once=n) for n in (2, 4, 100)),
-    *(Way(steps=n) for n in (1, 2, 5, 10)),
+    *(Way(steps=n) for n in (1, 3, 5, 10, 20)),
 ]
 
 
