@@ -163,6 +163,7 @@ def fit_network(
                 progress(record)
             keep()
     learner.model.load_state_dict(learner.best)
+    learner.model.heads.settle()
     facts = asdict(settings) | {
         "device": str(hardware.device),
         "preset": preset,
@@ -248,10 +249,11 @@ def _learner(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
         network = Network(column_specs(codec), ModelConfig(**sizes) if warm is None else warm.network.config)
-    if warm is None:
-        network.heads.begin_with(torch.from_numpy(_occurring(encoded, codec)))
-    else:
-        network.load_state_dict(warm.network.state_dict())
+        if warm is None:
+            network.heads.begin_with(torch.from_numpy(_occurring(encoded, codec)))
+        else:
+            network.load_state_dict(warm.network.state_dict())
+        network.heads.share(fresh=warm is None)
     return learner(network.to(hardware.device), config, settings.seed, Workers.join(hardware.device))
 
 

@@ -1,6 +1,8 @@
 """The network against its equations and its masks."""
 
+import copy
 import math
+from unittest.mock import patch
 
 import pytest
 import torch
@@ -126,6 +128,35 @@ def test_the_loss_of_very_many_codes_is_estimated_from_some() -> None:
     assert 0 < (some[:, 0] - every[:, 0]).abs().mean() < 0.1
     assert abs(float((some[:, 0] - every[:, 0]).mean())) < 0.02
     torch.testing.assert_close(heads.bias, torch.log(odds))
+
+
+@pytest.mark.parametrize("fresh", [True, False])
+def test_what_neighbours_share_is_settled_into_each_code(network: TabDAR, fresh: bool) -> None:
+    """Losses are as before, estimated ones too; unordered codes share nothing."""
+    heads, generator = copy.deepcopy(network.heads), torch.Generator().manual_seed(0)
+    offsets = torch.from_numpy(heads.offsets)
+    codes = (torch.rand(64, len(offsets) - 1, generator=generator) * offsets.diff()).long()
+    z = torch.randn(*codes.shape, heads.weight.embedding_dim, generator=generator)
+    before = heads(z, codes)
+    heads.share(fresh)
+    assert heads.shared is not None
+    if not fresh:
+        torch.testing.assert_close(heads(z, codes), before)
+    heads.shared.data.normal_(generator=generator)
+    loss, some = heads.eval()(z, codes), _estimated(heads, z, codes)
+    assert not torch.allclose(loss, before, atol=0.1)
+
+    heads.settle()
+    assert heads.shared is None
+    assert heads.state_dict().keys() == network.heads.state_dict().keys()
+    torch.testing.assert_close(heads(z, codes), loss)
+    torch.testing.assert_close(_estimated(heads, z, codes), some)
+
+
+def _estimated(heads: CategoricalHeads, z: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:
+    """Losses beside every second code."""
+    with patch("tabdar_pipeline.model.heads.SAMPLED", 2):
+        return heads.train()(z, codes).detach()
 
 
 def test_batched_heads_equal_one_head_a_column(network: TabDAR) -> None:

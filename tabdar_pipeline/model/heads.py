@@ -1,6 +1,6 @@
 """Categorical heads of all columns, stacked by size so that no loop runs over columns.
 
-B rows, C columns, G columns of one bucket, K codes of the widest of them, E width.
+B rows, C columns, G columns of one bucket, K codes of the widest of them, F rank features, E width.
 """
 
 import math
@@ -12,35 +12,64 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tabdar_pipeline.model.config import ModelConfig
+from tabdar_pipeline.model.embedding import rank_features
 from tabdar_pipeline.model.spec import CodeTable
 
+OCTAVES = 4  # of the rank features by which neighbours share weights
+OWN = 0.1  # of the usual spread, where an ordered code's own weights begin: its neighbours tell more
 SAMPLED = 4096  # codes of a column against which its loss is estimated where it has more
 
 
 class CategoricalHeads(nn.Module):
-    """Logits of a column's codes from its condition z; one row of weights per code."""
+    """Logits of a column's codes from its condition z; one row of weights per code.
+
+    In training an ordered code has, beside its own weights, those that its place on the line of ranks gives, so that what
+    one row teaches of a bin its neighbours learn, too. `settle` adds them up.
+    """
+
+    shared: nn.Parameter | None
 
     def __init__(self, table: CodeTable, config: ModelConfig) -> None:
         super().__init__()
         self.weight = nn.Embedding(len(table.low), config.width)
         self.bias = nn.Parameter(torch.zeros(len(table.low)))
         nn.init.normal_(self.weight.weight, std=config.width**-0.5)
+        self.register_parameter("shared", None)
         self.offsets = table.offsets
-        self.buckets = nn.ModuleList(Bucket(columns, table.offsets) for columns in buckets(table))
+        self.buckets = nn.ModuleList(Bucket(columns, table) for columns in buckets(table))
 
     def begin_with(self, odds: Tensor) -> None:
         """Start from how often codes (K,) occur: of many levels, that alone takes long to learn."""
         self.bias.data.copy_(torch.log(odds))
 
+    def share(self, fresh: bool) -> None:
+        """Train with shared weights (C, F, E): random in the place of own ones where nothing was learned yet."""
+        columns, features, width = len(self.offsets) - 1, 2 + 2 * OCTAVES, self.weight.embedding_dim
+        self.shared = nn.Parameter(self.weight.weight.new_zeros(columns, features, width))
+        if fresh:
+            nn.init.normal_(self.shared, std=(features * width) ** -0.5)
+            for bucket in self.buckets:
+                self.weight.weight.data[bucket.get_buffer("ordered")] *= OWN
+
+    @torch.no_grad()
+    def settle(self) -> None:
+        """Give each code its share, for good: the logits stay as they are."""
+        if self.shared is not None:
+            for bucket in self.buckets:
+                codes, among = bucket.get_buffer("flat"), bucket.get_buffer("padding")[:, 0] == 0
+                added = bucket.get_buffer("places") @ self.shared[bucket.get_buffer("columns")]
+                self.weight.weight[codes[among]] += added[among]
+            self.shared = None
+
     def logits(self, z: Tensor, flat: Tensor) -> Tensor:
-        """Conditions (B, E) and the flat codes (K,) of their column -> (B, K)."""
+        """Conditions (B, E) and the flat codes (K,) of their column -> (B, K). Weights must be settled."""
         return F.linear(z, self.weight(flat), self.bias[flat])
 
     def forward(self, z: Tensor, codes: Tensor) -> Tensor:
         """Conditions (B, C, E), true codes (B, C) -> cross-entropy (B, C)."""
         loss = torch.zeros(codes.shape, device=z.device)
         for bucket in self.buckets:
-            loss[:, bucket.get_buffer("columns")] = bucket(z, codes, self.weight, self.bias)
+            loss[:, bucket.get_buffer("columns")] = bucket(z, codes, self.weight, self.bias, self.shared)
         return loss
 
 
@@ -50,9 +79,11 @@ class Bucket(nn.Module):
     columns: Tensor
     flat: Tensor
     padding: Tensor
+    places: Tensor
 
-    def __init__(self, columns: list[int], offsets: np.ndarray) -> None:
+    def __init__(self, columns: list[int], table: CodeTable) -> None:
         super().__init__()
+        offsets = table.offsets
         sizes = [int(offsets[c + 1] - offsets[c]) for c in columns]
         k = np.arange(max(sizes))[None, :]
         beyond = k >= np.array(sizes)[:, None]
@@ -63,19 +94,31 @@ class Bucket(nn.Module):
             "padding", torch.from_numpy(np.where(beyond, -1e9, 0.0)).float()[:, None], persistent=False
         )
 
-    def forward(self, z: Tensor, codes: Tensor, weight: nn.Embedding, bias: Tensor) -> Tensor:
+        middle = torch.from_numpy((table.low + table.high) / 2)[flat]
+        ordered = torch.from_numpy(table.ordered)[flat]
+        places = rank_features(middle, OCTAVES) * ordered[..., None]  # (G, K, F)
+        self.register_buffer("places", places, persistent=False)
+        self.register_buffer("ordered", torch.from_numpy(np.unique(flat[ordered.numpy()])), persistent=False)
+
+    def forward(
+        self, z: Tensor, codes: Tensor, weight: nn.Embedding, bias: Tensor, shared: Tensor | None
+    ) -> Tensor:
         """Cross-entropy (B, G) of this bucket's columns; of very many codes, in training, estimated from some."""
         stride = math.ceil(self.flat.shape[1] / SAMPLED) if self.training else 1
         if stride > 1:
-            return self._sampled(z, codes, weight, bias, stride)
+            return self._sampled(z, codes, weight, bias, shared, stride)
         w = weight(self.flat)  # (G, K, E)
+        if shared is not None:
+            w = w + self.places @ shared[self.columns]
         b = bias[self.flat][:, None] + self.padding  # (G, 1, K)
         logits = torch.baddbmm(b.to(w.dtype), z[:, self.columns].transpose(0, 1), w.transpose(1, 2))
         truth = codes[:, self.columns].T.reshape(-1)
         loss = F.cross_entropy(logits.flatten(0, 1).float(), truth, reduction="none")
         return loss.view(len(self.columns), -1).T
 
-    def _sampled(self, z: Tensor, codes: Tensor, weight: nn.Embedding, bias: Tensor, stride: int) -> Tensor:
+    def _sampled(
+        self, z: Tensor, codes: Tensor, weight: nn.Embedding, bias: Tensor, shared: Tensor | None, stride: int
+    ) -> Tensor:
         """Cross-entropy (B, G) beside every `stride`-th code, which stands for those as frequent: unbiased in the sum.
 
         Which ones is a function of the batch; in time, all.
@@ -84,11 +127,15 @@ class Bucket(nn.Module):
         k = torch.arange(int(truth.sum()) % stride, self.flat.shape[1], stride, device=z.device)
         flat, own = self.flat[:, k], self.flat.gather(1, truth)
         b = bias[flat][:, None] + self.padding[:, :, k] + math.log(stride)
-        w, seen = weight(flat), z[:, self.columns].transpose(0, 1)
+        w, of_truth, seen = weight(flat), weight(own), z[:, self.columns].transpose(0, 1)
+        if shared is not None:
+            mine = self.places.gather(1, truth[..., None].expand(-1, -1, self.places.shape[-1]))
+            w = w + self.places[:, k] @ shared[self.columns]
+            of_truth = of_truth + mine @ shared[self.columns]
         others = torch.baddbmm(b.to(w.dtype), seen, w.transpose(1, 2)).float()
         others = others.masked_fill(truth[:, :, None] == k, -1e9)
-        mine = (seen * weight(own)).sum(-1).float() + bias[own]
-        return (torch.logaddexp(others.logsumexp(-1), mine) - mine).T
+        right = (seen * of_truth).sum(-1).float() + bias[own]
+        return (torch.logaddexp(others.logsumexp(-1), right) - right).T
 
 
 def buckets(table: CodeTable) -> list[list[int]]:
