@@ -43,7 +43,7 @@ def figures(rows: int = 4000, **changed: float) -> Figures:
         ("trend_error", 6.0, 6.01),
         ("c2st_boosted", 0.9, 0.91),
         ("utility", 0.821, 0.819),
-        ("dcr_share", 0.54, 0.55),
+        ("dcr_share", 0.563, 0.565),
         ("copies", 0.029, 0.031),
         ("off_support", 0.0, 0.0001),
         ("near_copies", 0.02, 0.021),
@@ -62,7 +62,7 @@ def test_each_figure_is_bound_relative_to_its_floor(figure: str, passes: float, 
 def test_limits_on_few_rows_leave_room_for_chance() -> None:
     """Three standard errors of a share of a hundred rows are 0.15."""
     few = {limit.figure: limit.maximum for limit in ReleasePolicy().limits(figures(rows=100))}
-    assert few["dcr_share"] == pytest.approx(0.65)
+    assert few["dcr_share"] == pytest.approx(0.69)
     assert few["copies"] == pytest.approx(0.02 + 3 * np.sqrt(2 * 0.02 * 0.98 / 100))
     assert few["shape_error"] == 4.0
 

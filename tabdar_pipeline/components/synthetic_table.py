@@ -58,7 +58,12 @@ class Policy(dg.Model, dg.Resolvable):
         float, Field(ge=0, le=1, description="AUC or R2 below the floor, predicting `predict`.")
     ] = _SAFE.utility_gap
     dcr_share: Annotated[
-        float, Field(ge=0, le=0.5, description="Above 0.5: rows nearer to training rows than to unseen ones.")
+        float,
+        Field(
+            ge=0,
+            le=0.5,
+            description="Above 0.5 and three standard errors: rows nearer to training rows than to unseen ones.",
+        ),
     ] = _SAFE.dcr_share
     copies: Annotated[
         float, Field(ge=0, le=1, description="Share of rows above the holdout's own share of copies.")

@@ -2,8 +2,9 @@
 
 The floor of a figure is the figure of the holdout: real rows that the model never saw. No honest
 table does better but by luck, so a threshold says how far from the floor a release may be, and one
-default serves every table. Shares of few rows are uncertain: the limits on nearness and copies are
-never tighter than three standard errors, so that chance alone refuses no small table. A risk of the
+default serves every table. Shares of few rows are uncertain: the limit on copies is never tighter than
+three standard errors, and that on nearness is three wider than what the share itself may be, so that
+chance alone refuses no small table. A risk of the
 privacy audit has the same attack on unseen rows as its floor already; its limit binds the lower end
 of its interval, so that what is refused is a leak beyond doubt.
 """
@@ -52,7 +53,7 @@ class ReleasePolicy:
     trend_error: float = 4.0  # percent points above the floor
     c2st_boosted: float = 0.40  # AUC above the floor; 0.5 above is told apart always
     utility_gap: float = 0.08  # AUC or R2 below the floor
-    dcr_share: float = 0.04  # above 0.5: nearer to the rows it learned from than to fresh ones
+    dcr_share: float = 0.04  # above 0.5 and chance: nearer to the rows it learned from than to fresh ones
     copies: float = 0.01  # share of rows above the holdout's own share of copies
     off_support: float = 0.0  # share of rows with a value that the source cannot have
     near_copies: float = 0.02  # share of rows that are a training row with a little noise, at least
@@ -81,7 +82,7 @@ class ReleasePolicy:
         """Figure, most, reason. Off-support is absolute: real rows may have new values, made-up ones not."""
         floor = {**dict.fromkeys(_MOST, 0.0), **figures.floor}
         rows = figures.rows["compared"]
-        near = max(self.dcr_share, _error(0.5, min(rows, NEIGHBOURS)))
+        near = self.dcr_share + _error(0.5, min(rows, NEIGHBOURS))
         copies = max(self.copies, sqrt(2) * _error(floor["copies"], rows))
         return (
             ("shape_error", floor["shape_error"] + self.shape_error, "single columns like the source's"),
@@ -89,7 +90,7 @@ class ReleasePolicy:
             ("c2st_boosted", floor["c2st_boosted"] + self.c2st_boosted, "rows that trees take for real ones"),
             ("copies", floor["copies"] + copies, "no more copies of real rows than fresh real rows hold"),
             ("off_support", self.off_support, "no value that the source cannot have"),
-            ("dcr_share", 0.5 + near, "no memory of single rows"),
+            ("dcr_share", min(0.5 + near, 1.0), "no memory of single rows"),
             *((name, getattr(self, name), reason) for name, reason in _ATTACKS.items()),
         )
 
