@@ -88,13 +88,14 @@ def refresh(folder: Path, name: str, names: list[str], seconds: float) -> dict:
     started = time.perf_counter()
     with dg.DagsterInstance.ephemeral() as instance:
         done = job.execute_in_process(instance=instance, raise_on_error=False)
-    found = next(it for it in releases(Warehouse(folder / "w.duckdb"), f"synthetic.{name}") if it.served)
+    served = [it for it in releases(Warehouse(folder / "w.duckdb"), f"synthetic.{name}") if it.served]
     judged = json.loads((folder / "run" / f"synthetic.{name}" / "judged.json").read_text())
     figures = {part: judged["figures"][part] for part in ("values", "floor")}
     return {
         "released": done.success,
         "job_s": time.perf_counter() - started,
-        "rows": found.row_count,
+        "rows": sum(it.row_count for it in served),
+        "refused": judged["decision"]["reasons"],
         **figures,
     }
 
