@@ -26,7 +26,7 @@ from tabdar_pipeline.model.engine import TorchEngine
 from tabdar_pipeline.sampling.complete import pick
 from tabdar_pipeline.sampling.draws import BLOCK_ROWS, Draws
 from tabdar_pipeline.sampling.engine import Cells
-from tabdar_pipeline.sampling.ties import barred, determined_last
+from tabdar_pipeline.sampling.ties import barred, leaders_first
 
 RECORDS, PLOT = RESULTS / "orders.json", IMAGES / "orders.png"
 FIGURES = {"shape_error": "shape", "trend_error": "trend", "c2st_boosted": "C2ST", "utility": "utility"}
@@ -111,7 +111,7 @@ def drawn(model: TabDAR, rows: int, way: Way, order: Callable[[Draws], Sequence[
     batches = []
     for block in range(-(-rows // BLOCK_ROWS)):
         draws = Draws.of(1, block, len(model.codec.columns))
-        columns = determined_last(order(draws), model.codec.rules.ties)
+        columns = leaders_first(order(draws), model.codec.rules.ties)
         cells = completed(engine, model, columns, way.at_once, draws)
         coded = Block(cells.codes, cells.values, block * BLOCK_ROWS, 1)
         batches.append(model.codec.decode(coded, model.schema))

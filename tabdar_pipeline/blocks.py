@@ -21,7 +21,7 @@ from tabdar_pipeline.sampling.complete import complete
 from tabdar_pipeline.sampling.draws import BLOCK_ROWS, START, Draws, Place
 from tabdar_pipeline.sampling.engine import Cells, Engine
 from tabdar_pipeline.sampling.resampled import SPARE, resampled
-from tabdar_pipeline.sampling.ties import determined_last
+from tabdar_pipeline.sampling.ties import leaders_first
 from tabdar_pipeline.schemas.table import TableSchema
 
 TRIES = 10  # times that rows which break a constraint are drawn again
@@ -114,7 +114,7 @@ class Table:
             cells.values[:, given.column] = given.residuals[values]
             visible[:, given.column] = True
         draws = Draws.of(self.seed, self.place.block + block, columns, rows, stream)
-        draws = replace(draws, order=determined_last(draws.order, ties))
+        draws = replace(draws, order=leaders_first(draws.order, ties))
         if len(limits) > 1:
             spare = Draws.of(self.seed, self.place.block + block, columns, SPARE * rows, stream + 1)
             cells = resampled(self.engine, cells, visible, limits, spare, ties)

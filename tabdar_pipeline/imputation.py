@@ -21,7 +21,7 @@ from tabdar_pipeline.sampling.draws import BLOCK_ROWS, Draws
 from tabdar_pipeline.sampling.engine import Cells, Codes, Engine, Floats
 from tabdar_pipeline.sampling.limits import Limit
 from tabdar_pipeline.sampling.memory import Flags
-from tabdar_pipeline.sampling.ties import determined_last
+from tabdar_pipeline.sampling.ties import leaders_first
 from tabdar_pipeline.schemas.columns import Column, Kind
 from tabdar_pipeline.schemas.table import TableSchema
 from tabdar_pipeline.schemas.types import arrow_type
@@ -241,7 +241,7 @@ def _drawn(
 ) -> Iterator[Filled]:
     """One draw of each row's missing cells together."""
     ties = codec.rules.ties
-    order = determined_last(Draws.of(request.seed, 0, len(codec.columns), rows=1).order, ties)
+    order = leaders_first(Draws.of(request.seed, 0, len(codec.columns), rows=1).order, ties)
     draws = Draws.of_rows(request.seed, gaps.hashes, order)
     limits = {} if request.nulls else _no_nulls(codec)
     cells = complete(engine, gaps.cells, gaps.visible, gaps.asked, draws, limits, ties).cells

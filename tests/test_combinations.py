@@ -288,3 +288,24 @@ def test_numbers_that_follow_from_a_value_or_lead_to_one_are_told_by_their_value
         assert not rule.broken(made).any(), rule.sentence
         assert not rule.broken(known).any(), rule.sentence  # as in the source, not only consistent
     assert len(made["price"].unique()) > 300
+
+
+def test_several_columns_may_lead_to_one() -> None:
+    """None of them asks for another value of it than one that was drawn before."""
+    rng = np.random.default_rng(0)
+    city = rng.integers(0, 12, 6000)
+    table = pa.table(
+        {
+            "zip": [f"z{c * 5 + i}" for c, i in zip(city, rng.integers(0, 5, 6000), strict=True)],
+            "street": [f"s{c * 7 + i}" for c, i in zip(city, rng.integers(0, 7, 6000), strict=True)],
+            "agent": [f"a{c * 3 + i}" for c, i in zip(city, rng.integers(0, 3, 6000), strict=True)],
+            "city": [f"city {c}" for c in city],
+            "state": [f"state {c // 4}" for c in city],
+        }
+    )
+    rules = {p.constraint for p in discover(table, infer_schema(table, "t"))}
+    assert {Dependency(it, "city") for it in ("zip", "street", "agent")} <= rules
+
+    model = TabDAR.fit(table, name="t", epochs=1, seed=0, constraints=list(rules))
+    known = pa.concat_tables([table, model.sample(3000, seed=1, format="arrow").cast(table.schema)])
+    assert not any(rule.broken(known).any() for rule in rules)

@@ -47,6 +47,21 @@ def test_fresh_real_rows_score_the_floor() -> None:
     assert figures.values["utility"] > 0.9
 
 
+def test_numbers_at_the_limits_of_a_float_are_compared() -> None:
+    """As others are: squares of theirs overflow, or vanish."""
+    parts = [
+        t.append_column("huge", pa.array(t["age"].to_numpy() * 1e306)).append_column(
+            "denormal", pa.array(t["income"].to_numpy() * 1e-315)
+        )
+        for t in (TRAIN, HOLDOUT, FRESH)
+    ]
+    found = evaluate(*parts, infer_schema(parts[0], "people"), target="rich")
+
+    assert all(np.isfinite(value) for value in found.values.values())
+    assert found.values["trend_error"] < 10
+    assert abs(found.values["c2st_boosted"] - 0.5) < 0.06
+
+
 def test_a_shifted_table_is_told_apart() -> None:
     """Shape, detection and support each notice."""
     figures = evaluate(TRAIN, HOLDOUT, people(1500, 3, shift=15), SCHEMA)

@@ -15,13 +15,16 @@ from tabdar_pipeline.schemas.types import as_floats
 Floats = NDArray[np.float64]
 Codes = NDArray[np.int64]
 MISSING = "<missing>"
+_SMALL = 1e-100
 
 
 @dataclass(frozen=True, slots=True)
 class Plain:
     """N rows of P numbers and Q categories."""
 
-    numbers: Floats  # (N, P), missing ones filled with the training median
+    numbers: (
+        Floats  # (N, P), missing ones filled with the training median; over a unit, where they are extreme
+    )
     codes: Codes  # (N, Q)
     levels: tuple[int, ...]  # (Q,) sizes of the shared vocabularies
     number_names: tuple[str, ...]
@@ -52,12 +55,13 @@ def plain(tables: Sequence[pa.Table], schema: TableSchema) -> list[Plain]:
     numbers = [c.name for c in schema.modelled if c.kind is not Kind.CATEGORY]
     categories = [c.name for c in schema.modelled if c.kind is Kind.CATEGORY]
     medians = {name: _median(_number(tables[0][name])) for name in numbers}
+    units = {name: _unit(_number(tables[0][name])) for name in numbers}
     coded = {name: _codes([table[name] for table in tables]) for name in categories}
     levels = tuple(int(max(c.max(initial=-1) for c in coded[name])) + 1 for name in categories)
     found = []
     for i, table in enumerate(tables):
         filled = [
-            np.nan_to_num(_number(table[n]), nan=medians[n], posinf=medians[n], neginf=medians[n])
+            np.nan_to_num(_number(table[n]), nan=medians[n], posinf=medians[n], neginf=medians[n]) / units[n]
             for n in numbers
         ]
         codes = [coded[n][i] for n in categories]
@@ -92,6 +96,16 @@ def _number(values: pa.ChunkedArray) -> Floats:
 def _median(values: Floats) -> float:
     known = values[np.isfinite(values)]
     return float(np.median(known)) if len(known) else 0.0
+
+
+def _unit(values: Floats) -> float:
+    """What a column is divided by, so that its squares neither overflow nor vanish.
+
+    >>> _unit(np.array([1e-310, np.nan])), _unit(np.array([-3.0, 1e300])), _unit(np.array([2.0]))
+    (1e-310, 1e+300, 1.0)
+    """
+    largest = float(np.abs(values[np.isfinite(values)]).max(initial=0.0))
+    return 1.0 if largest == 0 or _SMALL < largest < 1 / _SMALL else largest
 
 
 def _codes(columns: Sequence[pa.ChunkedArray]) -> list[Codes]:

@@ -139,23 +139,35 @@ def barred(
     return logits
 
 
-def determined_last(order: Sequence[int], ties: Sequence[Tie]) -> tuple[int, ...]:
-    """The same order, but for columns from which others follow: they come before these.
+def leaders_first(order: Sequence[int], ties: Sequence[Tie]) -> tuple[int, ...]:
+    """The same order, but for columns of which one follows from others: after the first of these, and right after it.
 
-    >>> determined_last((2, 1, 0), [Tie((0, 2), np.zeros((1, 2), np.int64), leads=True)])
-    (0, 2, 1)
+    Whatever else leads to that column is then drawn to go with it; drawn before it, two leaders could ask for two values.
+
+    >>> ties = [Tie((leader, 2), np.zeros((1, 2), np.int64), leads=True) for leader in (0, 3)]
+    >>> leaders_first((2, 1, 0, 3), ties)
+    (0, 2, 1, 3)
     """
-    before: dict[int, list[int]] = {}
+    leaders: dict[int, list[int]] = {}
+    followers: dict[int, list[int]] = {}
     for tie in ties:
         for column in tie.columns[1:] if tie.leads else ():
-            before.setdefault(column, []).append(tie.columns[0])
+            leaders.setdefault(column, []).append(tie.columns[0])
+            followers.setdefault(tie.columns[0], []).append(column)
+    place = {column: i for i, column in enumerate(order)}
     found: dict[int, None] = {}
 
     def visit(column: int, path: frozenset[int]) -> None:
-        for on in before.get(column, ()):
-            if on not in found and on not in path:
-                visit(on, path | {column})
-        found.setdefault(column)
+        before = [it for it in leaders.get(column, ()) if it in place and it not in path]
+        if before and not any(it in found for it in before):
+            visit(min(before, key=place.__getitem__), path | {column})
+        draw(column)
+
+    def draw(column: int) -> None:
+        if column in place and column not in found:
+            found[column] = None
+            for follower in sorted(followers.get(column, ()), key=lambda it: place.get(it, 0)):
+                draw(follower)
 
     for column in order:
         visit(column, frozenset())
