@@ -48,17 +48,17 @@ def test_fresh_real_rows_score_the_floor() -> None:
 
 
 def test_numbers_at_the_limits_of_a_float_are_compared() -> None:
-    """As others are: squares of theirs overflow, or vanish."""
+    """As others are: squares of theirs overflow, or vanish; whole numbers far from zero have few floats."""
     parts = [
-        t.append_column("huge", pa.array(t["age"].to_numpy() * 1e306)).append_column(
-            "denormal", pa.array(t["income"].to_numpy() * 1e-315)
-        )
+        t.append_column("huge", pa.array(t["age"].to_numpy() * 1e306))
+        .append_column("denormal", pa.array(t["income"].to_numpy() * 1e-315))
+        .append_column("far", pa.array((t["age"].to_numpy() * 20).astype(int) + 9_223_372_036_854_700_000))
         for t in (TRAIN, HOLDOUT, FRESH)
     ]
     found = evaluate(*parts, infer_schema(parts[0], "people"), target="rich")
 
     assert all(np.isfinite(value) for value in found.values.values())
-    assert found.values["trend_error"] < 10
+    assert found.values["trend_error"] < 15
     assert abs(found.values["c2st_boosted"] - 0.5) < 0.06
 
 

@@ -167,3 +167,13 @@ def test_arrow_types_are_read_back_from_their_names(kind: pa.DataType) -> None:
     """And each has a DuckDB type."""
     assert arrow_type(str(kind)) == kind
     assert sql_type(kind)
+
+
+def test_keys_beyond_the_whole_numbers_of_a_float_are_told_apart() -> None:
+    """In the suite that holds a candidate against its contract."""
+    first = 2**63 - 1000
+    table = pa.table({"id": pa.array(range(first, first + 300)), "k": [i % 3 for i in range(300)]})
+    rules = contract(table)
+    assert rules.schema["id"].kind is Kind.KEY
+
+    assert all(it.success for it in run_suite(table, rules, (), {}).expectations)

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from tabdar_pipeline import checkpoint
 from tabdar_pipeline.assets import leftovers, partitioned, served, shelf
 from tabdar_pipeline.assets.plan import Plan
-from tabdar_pipeline.errors import Violation
+from tabdar_pipeline.errors import SourceError, Violation
 from tabdar_pipeline.fitting import FitSettings
 from tabdar_pipeline.quality.figures import Figures, evaluate
 from tabdar_pipeline.quality.holdout import split
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from tabdar_pipeline.model.training import EpochRecord
     from tabdar_pipeline.synthesizer import TabDAR
 
+_COMPARED = 2  # rows on each side: a nearest neighbour is another row
 MODEL, TRAINING, CANDIDATE = "model", "training", "candidate.parquet"
 CONTRACT, REPORT = "contract.yaml", "report.html"
 
@@ -104,7 +105,7 @@ def fit_model(
 
     taken, rows, contract = last_snapshot(plan)
     model = TabDAR.fit(
-        split(rows, plan.holdout).train,
+        _learned(plan, rows),
         name=plan.table,
         schema=contract.schema,
         constraints=contract.constraints,
@@ -118,6 +119,18 @@ def fit_model(
     model.settings["data_version"] = taken.data_version
     model.save(plan.home / MODEL)
     return model
+
+
+def _learned(plan: Plan, rows: pa.Table) -> pa.Table:
+    """The rows to learn from; raises SourceError where a release could not be compared with anything."""
+    parts = split(rows, plan.holdout)
+    if min(parts.train.num_rows, parts.holdout.num_rows) < _COMPARED:
+        raise SourceError(
+            f"table {plan.table!r} must have at least {_COMPARED} rows to learn from and as many held out to judge a release "
+            f"by, however of its {rows.num_rows} rows {parts.holdout.num_rows} are held out. Wait until the table has more, or "
+            "set `train.holdout` to 0.5."
+        )
+    return parts.train
 
 
 def export_model(plan: Plan) -> "ExportRecord":

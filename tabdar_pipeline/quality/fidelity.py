@@ -27,11 +27,7 @@ def jensen_shannon(real: Plain, other: Plain) -> float:
 
     distances = []
     for p in range(real.numbers.shape[1]):
-        edges = np.histogram_bin_edges(real.numbers[:, p], BINS)
-        shares = [
-            np.histogram(np.clip(t.numbers[:, p], edges[0], edges[-1]), edges)[0] / len(t)
-            for t in (real, other)
-        ]
+        shares = [np.bincount(_bins(real, t, p), minlength=BINS) / len(t) for t in (real, other)]
         distances.append(float(jensenshannon(shares[0], shares[1])))
     distances += [float(jensenshannon(_shares(real, q), _shares(other, q))) for q in range(len(real.levels))]
     return float(np.nanmean(distances))
@@ -95,9 +91,13 @@ def _shares(it: Plain, q: int) -> Floats:
     return np.bincount(it.codes[:, q], minlength=it.levels[q]) / max(len(it), 1)
 
 
+def _bins(real: Plain, it: Plain, p: int) -> NDArray[np.int64]:
+    """Which of ten bins of the real range (N,), from its low end: a narrow range far from zero has bins, too."""
+    low = real.numbers[:, p].min(initial=np.inf)
+    edges = np.histogram_bin_edges(real.numbers[:, p] - low, BINS)
+    return np.digitize(it.numbers[:, p] - low, edges[1:-1])
+
+
 def _binned(real: Plain, it: Plain) -> NDArray[np.int64]:
-    columns = [
-        np.digitize(it.numbers[:, p], np.histogram_bin_edges(real.numbers[:, p], BINS)[1:-1])
-        for p in range(real.numbers.shape[1])
-    ]
+    columns = [_bins(real, it, p) for p in range(real.numbers.shape[1])]
     return np.stack(columns, axis=1) if columns else np.zeros((len(it), 0), np.int64)

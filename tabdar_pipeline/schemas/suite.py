@@ -142,6 +142,8 @@ def _frame_column(values: pa.ChunkedArray) -> "pd.Series[Any]":
     kind = values.type
     if pa.types.is_dictionary(kind):
         values = values.cast(kind.value_type)
+    if pa.types.is_integer(kind) and not values.null_count:
+        return values.to_pandas()  # as floats, keys beyond 2**53 would be alike
     if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
         return as_floats(values).to_pandas()
     if pa.types.is_binary(kind):
