@@ -7,7 +7,6 @@ synthetic rows and those that were learned; the utility is the ROC AUC on the sm
 synthetic rows. What was measured already (same table, seconds) is not measured again.
 """
 
-import argparse
 import json
 from pathlib import Path
 
@@ -15,34 +14,21 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from quality import measure, show
+from quality import measure_all, parser
 
 RECORDS = Path(__file__).parent / "results" / "protocol.json"
 LEARNED = 0.9  # of the rows, where the publisher has no split
-SEED = 0
+_SEED = 0  # of the parts, whatever the seed of the fit
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("benchmarks", type=Path)
-    parser.add_argument("judge_python")
-    parser.add_argument("runs", nargs="+", help="table:seconds")
-    args = parser.parse_args()
+    args = parser(__doc__).parse_args()
     entries = {entry["name"]: entry for entry in json.loads((args.benchmarks / "datasets.json").read_text())}
 
     def split(table: str, work: Path) -> None:
         write_parts(args.benchmarks, entries[table], work)
 
-    for run in args.runs:
-        table, seconds = run.split(":")
-        key = {"table": table, "seconds": float(seconds), "seed": SEED}
-        records = json.loads(RECORDS.read_text()) if RECORDS.exists() else []
-        if not any({k: r[k] for k in key} == key for r in records):
-            records.append(measure(key, args.benchmarks, args.judge_python, split))
-            RECORDS.write_text(json.dumps(records, indent=1))
-            show(records[-1])
+    measure_all(args, RECORDS, split)
 
 
 def write_parts(benchmarks: Path, entry: dict, work: Path) -> None:
@@ -59,7 +45,7 @@ def _published(rows: pa.Table, entry: dict) -> pa.ChunkedArray:
 
 
 def _drawn(rows: int) -> pa.Array:
-    order = np.random.default_rng(SEED).permutation(rows)
+    order = np.random.default_rng(_SEED).permutation(rows)
     return pa.array(order < LEARNED * rows)
 
 

@@ -24,32 +24,41 @@ from pathlib import Path
 RECORDS = Path(__file__).parent / "results" / "quality.json"
 
 
+Split = Callable[[str, Path], None]  # writes train.parquet and holdout.parquet of a table into a folder
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("benchmarks", type=Path)
-    parser.add_argument("judge_python")
-    parser.add_argument("runs", nargs="+", help="table:seconds")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--again", action="store_true", help="measure anew")
-    args = parser.parse_args()
-    records = json.loads(RECORDS.read_text()) if RECORDS.exists() else []
+    measure_all(parser(__doc__).parse_args(), RECORDS)
+
+
+def parser(text: str) -> argparse.ArgumentParser:
+    """What a benchmark of tables and seconds is told."""
+    found = argparse.ArgumentParser(description=text, formatter_class=argparse.RawDescriptionHelpFormatter)
+    found.add_argument("benchmarks", type=Path)
+    found.add_argument("judge_python")
+    found.add_argument("runs", nargs="+", help="table:seconds")
+    found.add_argument("--seed", type=int, default=0)
+    found.add_argument("--again", action="store_true", help="measure anew")
+    return found
+
+
+def measure_all(args: argparse.Namespace, path: Path, split: Split | None = None) -> None:
+    """What was not measured yet, each kept once it is."""
+    records = json.loads(path.read_text()) if path.exists() else []
     for run in args.runs:
         table, seconds = run.split(":")
         key = {"table": table, "seconds": float(seconds), "seed": args.seed}
         same = [r for r in records if {k: r[k] for k in key} == key]
         if same and not args.again:
             continue
-        records = [r for r in records if r not in same] + [measure(key, args.benchmarks, args.judge_python)]
-        RECORDS.parent.mkdir(exist_ok=True)
-        RECORDS.write_text(json.dumps(records, indent=1))
-        show(records[-1])
+        made = measure(key, args.benchmarks, args.judge_python, split)
+        records = [r for r in records if r not in same] + [made]
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(json.dumps(records, indent=1))
+        show(made)
 
 
-def measure(
-    key: dict, benchmarks: Path, judge_python: str, split: Callable[[str, Path], None] | None = None
-) -> dict:
+def measure(key: dict, benchmarks: Path, judge_python: str, split: Split | None = None) -> dict:
     """Fit, sample and judge; `split` writes train.parquet and holdout.parquet in place of the judge's halves."""
     judge = [judge_python, str(benchmarks / "judge.py")]
     tabdar = [str(Path(sys.executable).with_name("tabdar"))]

@@ -20,6 +20,7 @@ import dagster as dg
 import duckdb
 import pytest
 import yaml
+from conftest import LENIENT
 
 from tabdar_pipeline.warehouse.duckdb import Warehouse
 from tabdar_pipeline.warehouse.publish import releases
@@ -27,16 +28,6 @@ from tabdar_pipeline.warehouse.publish import releases
 ROOT = Path(__file__).parents[1]
 PATIENCE_S = 240  # for what takes seconds on a machine that has nothing else to do
 TARGET = "synthetic.people"
-LENIENT = {
-    "shape_error": 100,
-    "trend_error": 100,
-    "c2st_boosted": 0.5,
-    "copies": 1,
-    "dcr_share": 0.5,
-} | dict.fromkeys(
-    ("near_copies", "distance_ratio", "singling_out", "linkability", "membership", "inference", "likelihood"),
-    1,
-)
 SETTINGS = {
     "source": {"database": "w.duckdb", "table": "crm.people"},
     "train": {"epochs": 1},

@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
+from conftest import LENIENT
 
 from tabdar_pipeline import checkpoint
 from tabdar_pipeline.assets import keys, partitioned, refreshing, shelf, steps
@@ -34,25 +35,6 @@ from tabdar_pipeline.warehouse.publish import Release, releases, serving, verify
 TARGET = "synthetic.orders"
 REGIONS = {"column": "region", "values": ["north", "south"]}
 MONTHS = {"column": "day", "every": "month", "start": "2024-01-01"}
-LENIENT = {
-    "shape_error": 100,
-    "trend_error": 100,
-    "c2st_boosted": 0.5,
-    "copies": 1,
-    "dcr_share": 0.5,
-    **dict.fromkeys(
-        (
-            "near_copies",
-            "distance_ratio",
-            "singling_out",
-            "linkability",
-            "membership",
-            "inference",
-            "likelihood",
-        ),
-        1,
-    ),
-}
 SHARES = [0.45, 0.35, 0.2]
 
 

@@ -15,13 +15,13 @@ from tabdar_pipeline.assets.plan import Plan
 from tabdar_pipeline.assets.synthetic import Names, build_assets, specs
 from tabdar_pipeline.components.partitions import Partitions
 from tabdar_pipeline.components.refresh import Refresh
-from tabdar_pipeline.components.table import LOOK_S, WAREHOUSE, Table, TableScaffolder, Watch
+from tabdar_pipeline.components.table import LOOK_S, WAREHOUSE, Table, TableScaffolder, Watch, unfinished
 from tabdar_pipeline.errors import TabdarError, WarehouseLocked
 from tabdar_pipeline.release.policy import ReleasePolicy
 
 _SAFE = ReleasePolicy()
 NEWS_TAG = "tabdar/news"  # of a run that a schedule requests: why
-UNDERWAY = [dg.DagsterRunStatus[it] for it in ("QUEUED", "NOT_STARTED", "STARTING", "STARTED", "CANCELING")]
+LOST = timedelta(days=1)  # a run that is older and has not ended was killed, and nobody told Dagster
 
 
 class Sample(dg.Model, dg.Resolvable):
@@ -160,8 +160,8 @@ class SyntheticTable(Table):
             description=f"Refresh {plan.target} where {plan.table} has something new.",
         )
         def refresh(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
-            busy = _in_progress(context.instance, job.name)
-            if busy is not None:
+            since = datetime.now(UTC) - LOST  # two at once would work on the same files
+            if busy := unfinished(context.instance, job_name=job.name, created_after=since):
                 return dg.SkipReason(f"Run {busy} of {job.name} is in progress. Cancel it if it hangs.")
             try:
                 found = news(plan, warehouse, watch.by, watch.column)
@@ -210,10 +210,3 @@ class SyntheticTable(Table):
             release,
             f"Release the partitions of {plan.target} that have something new.",
         )
-
-
-def _in_progress(instance: dg.DagsterInstance, job: str) -> str | None:
-    """A run of the job that has not ended, no older than a day: two at once would work on the same files."""
-    since = datetime.now(UTC) - timedelta(days=1)  # what is older was killed, and nobody told Dagster
-    of_job = dg.RunsFilter(job_name=job, statuses=UNDERWAY, created_after=since)
-    return next((run.run_id for run in instance.get_runs(of_job, limit=1)), None)

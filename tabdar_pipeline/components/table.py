@@ -23,7 +23,7 @@ from tabdar_pipeline.warehouse.watermark import mark
 
 SECONDS = 120.0
 _ENDED = {dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED}
-UNFINISHED = [status for status in dg.DagsterRunStatus if status not in _ENDED]
+_UNFINISHED = [status for status in dg.DagsterRunStatus if status not in _ENDED]
 LOOK_S = 20.0  # that a sensor waits for a lock: Dagster gives up on one after a minute
 WAREHOUSE, COMPUTE = WarehouseResource(), ComputeResource()  # the same for all tables of a project
 
@@ -312,7 +312,7 @@ class Table(dg.Component, dg.Model, dg.Resolvable):
                 return dg.SkipReason(f"{plan.table} could not be looked at, and will be again: {error}")
             if now == context.cursor:
                 return dg.SkipReason(f"Nothing new in {plan.table}: its {watch.by} is {now} as before.")
-            if busy := _unfinished(context.instance, plan.target):
+            if busy := unfinished(context.instance, tags={TARGET_TAG: plan.target}):
                 return dg.SkipReason(
                     f"{plan.table} has something new: its {watch.by} is {now}. Run {busy} of {plan.target} has not "
                     "ended; the next look after it requests another."
@@ -335,7 +335,7 @@ class Table(dg.Component, dg.Model, dg.Resolvable):
         )
 
 
-def _unfinished(instance: dg.DagsterInstance, target: str) -> str | None:
-    """The id of a run of this target that waits or goes on; None where there is none."""
-    filters = dg.RunsFilter(tags={TARGET_TAG: target}, statuses=UNFINISHED)
+def unfinished(instance: dg.DagsterInstance, **which: Any) -> str | None:
+    """The id of a run that waits or goes on, of those that Dagster's filter names; None where there is none."""
+    filters = dg.RunsFilter(statuses=_UNFINISHED, **which)
     return next((run.run_id for run in instance.get_runs(filters, limit=1)), None)

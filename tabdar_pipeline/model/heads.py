@@ -49,7 +49,8 @@ class CategoricalHeads(nn.Module):
         if fresh:
             nn.init.normal_(self.shared, std=(features * width) ** -0.5)
             for bucket in self.buckets:
-                self.weight.weight.data[bucket.get_buffer("ordered")] *= OWN
+                codes, ordered = bucket.get_buffer("flat"), bucket.get_buffer("places").any(-1)
+                self.weight.weight.data[codes[ordered]] *= OWN
 
     @torch.no_grad()
     def settle(self) -> None:
@@ -96,9 +97,8 @@ class Bucket(nn.Module):
 
         middle = torch.from_numpy((table.low + table.high) / 2)[flat]
         ordered = torch.from_numpy(table.ordered)[flat]
-        places = rank_features(middle, OCTAVES) * ordered[..., None]  # (G, K, F)
+        places = rank_features(middle, OCTAVES) * ordered[..., None]  # (G, K, F), 0 where codes have no order
         self.register_buffer("places", places, persistent=False)
-        self.register_buffer("ordered", torch.from_numpy(np.unique(flat[ordered.numpy()])), persistent=False)
 
     def forward(
         self, z: Tensor, codes: Tensor, weight: nn.Embedding, bias: Tensor, shared: Tensor | None
@@ -107,14 +107,17 @@ class Bucket(nn.Module):
         stride = math.ceil(self.flat.shape[1] / SAMPLED) if self.training else 1
         if stride > 1:
             return self._sampled(z, codes, weight, bias, shared, stride)
-        w = weight(self.flat)  # (G, K, E)
-        if shared is not None:
-            w = w + self.places @ shared[self.columns]
+        w = self._weights(weight, self.flat, self.places, shared)  # (G, K, E)
         b = bias[self.flat][:, None] + self.padding  # (G, 1, K)
         logits = torch.baddbmm(b.to(w.dtype), z[:, self.columns].transpose(0, 1), w.transpose(1, 2))
         truth = codes[:, self.columns].T.reshape(-1)
         loss = F.cross_entropy(logits.flatten(0, 1).float(), truth, reduction="none")
         return loss.view(len(self.columns), -1).T
+
+    def _weights(self, weight: nn.Embedding, flat: Tensor, places: Tensor, shared: Tensor | None) -> Tensor:
+        """Of codes (G, K) at these places (G, K, F), their own and what they share: (G, K, E)."""
+        own: Tensor = weight(flat)
+        return own if shared is None else own + places @ shared[self.columns]
 
     def _sampled(
         self, z: Tensor, codes: Tensor, weight: nn.Embedding, bias: Tensor, shared: Tensor | None, stride: int
@@ -126,12 +129,11 @@ class Bucket(nn.Module):
         truth = codes[:, self.columns].T  # (G, B)
         k = torch.arange(int(truth.sum()) % stride, self.flat.shape[1], stride, device=z.device)
         flat, own = self.flat[:, k], self.flat.gather(1, truth)
+        mine = self.places.gather(1, truth[..., None].expand(-1, -1, self.places.shape[-1]))
         b = bias[flat][:, None] + self.padding[:, :, k] + math.log(stride)
-        w, of_truth, seen = weight(flat), weight(own), z[:, self.columns].transpose(0, 1)
-        if shared is not None:
-            mine = self.places.gather(1, truth[..., None].expand(-1, -1, self.places.shape[-1]))
-            w = w + self.places[:, k] @ shared[self.columns]
-            of_truth = of_truth + mine @ shared[self.columns]
+        w = self._weights(weight, flat, self.places[:, k], shared)
+        of_truth = self._weights(weight, own, mine, shared)
+        seen = z[:, self.columns].transpose(0, 1)
         others = torch.baddbmm(b.to(w.dtype), seen, w.transpose(1, 2)).float()
         others = others.masked_fill(truth[:, :, None] == k, -1e9)
         right = (seen * of_truth).sum(-1).float() + bias[own]

@@ -22,9 +22,7 @@ _SMALL = 1e-100
 class Plain:
     """N rows of P numbers and Q categories."""
 
-    numbers: (
-        Floats  # (N, P), missing ones filled with the training median; over a unit, where they are extreme
-    )
+    numbers: Floats  # (N, P), missing ones filled with the training median; extreme ones over a unit
     codes: Codes  # (N, Q)
     levels: tuple[int, ...]  # (Q,) sizes of the shared vocabularies
     number_names: tuple[str, ...]
@@ -54,8 +52,9 @@ def plain(tables: Sequence[pa.Table], schema: TableSchema) -> list[Plain]:
     """The modelled columns of several tables; medians are those of the first."""
     numbers = [c.name for c in schema.modelled if c.kind is not Kind.CATEGORY]
     categories = [c.name for c in schema.modelled if c.kind is Kind.CATEGORY]
-    medians = {name: _median(_number(tables[0][name])) for name in numbers}
-    units = {name: _unit(_number(tables[0][name])) for name in numbers}
+    first = {name: _number(tables[0][name]) for name in numbers}
+    medians = {name: _median(values) for name, values in first.items()}
+    units = {name: _unit(values) for name, values in first.items()}
     coded = {name: _codes([table[name] for table in tables]) for name in categories}
     levels = tuple(int(max(c.max(initial=-1) for c in coded[name])) + 1 for name in categories)
     found = []

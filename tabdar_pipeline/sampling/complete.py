@@ -126,7 +126,7 @@ def _draw(
     codes, parts = limit.codes[entries], parts.rows(of)
     _place(engine, cells, column, rows, codes, condition.z[of], parts.noise(entries, noise))
     cells.values[rows, column] = np.clip(cells.values[rows, column], limit.low[entries], limit.high[entries])
-    return (_logsumexp(weighted) - _logsumexp(condition.logits))[of]
+    return (logsumexp(weighted) - logsumexp(condition.logits))[of]
 
 
 def _place(
@@ -156,6 +156,7 @@ def pick(logits: Floats, uniform: Floats, of: Codes | slice = EACH) -> Codes:
     return np.minimum((share <= uniform * share[-1]).sum(axis=0), len(by_code) - 1)
 
 
-def _logsumexp(logits: Floats) -> Floats:
+def logsumexp(logits: Floats) -> Floats:
+    """(B, K) -> (B,), of any size."""
     top = logits.max(axis=1)
     return np.asarray(top + np.log(np.exp(logits - top[:, None]).sum(axis=1)))

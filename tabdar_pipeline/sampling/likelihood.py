@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from tabdar_pipeline.normal import score
+from tabdar_pipeline.sampling.complete import logsumexp
 from tabdar_pipeline.sampling.engine import Cells, Codes, Condition, Engine, Floats
 from tabdar_pipeline.sampling.memory import Flags
 
@@ -47,8 +48,7 @@ def _in_order(engine: Engine, cells: Cells, known: Flags, order: Sequence[int]) 
 def _of_column(engine: Engine, cells: Cells, column: int, rows: Codes, condition: Condition) -> Floats:
     """(N,) of one column's cells in these rows (N,)."""
     codes, logits = cells.codes[rows, column], condition.logits[rows]
-    top = logits.max(axis=1)
-    found = top + np.log(np.exp(logits - top[:, None]).sum(axis=1)) - logits[np.arange(len(rows)), codes]
+    found = logsumexp(logits) - logits[np.arange(len(rows)), codes]
     flat = codes + engine.offsets[column]
     dense = np.flatnonzero(engine.continuous[flat])
     if len(dense):

@@ -158,15 +158,15 @@ def leaders_first(order: Sequence[int], ties: Sequence[Tie]) -> tuple[int, ...]:
     found: dict[int, None] = {}
 
     def visit(column: int, path: frozenset[int]) -> None:
-        before = [it for it in leaders.get(column, ()) if it in place and it not in path]
+        before = [it for it in leaders.get(column, ()) if it not in path]
         if before and not any(it in found for it in before):
             visit(min(before, key=place.__getitem__), path | {column})
         draw(column)
 
     def draw(column: int) -> None:
-        if column in place and column not in found:
+        if column not in found:
             found[column] = None
-            for follower in sorted(followers.get(column, ()), key=lambda it: place.get(it, 0)):
+            for follower in sorted(followers.get(column, ()), key=place.__getitem__):
                 draw(follower)
 
     for column in order:

@@ -9,11 +9,10 @@ from itertools import combinations, product
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from tabdar_pipeline.schemas.columns import Column, Kind
-from tabdar_pipeline.schemas.constraints import Combination, Constraint, Dependency, NullWhen, codes
+from tabdar_pipeline.schemas.constraints import Combination, Constraint, Dependency, NullWhen, codes, is_null
 
 Codes = NDArray[np.int64]
 COLUMNS = 60  # categories among which combinations are sought
@@ -51,17 +50,13 @@ def null_patterns(
     """Columns that are NULL together, or never together, or one only where another is."""
     told = {rule.column for rule in found if isinstance(rule, NullWhen)}
     names = [c.name for c in columns if c.name not in told and 0 < table[c.name].null_count < table.num_rows]
-    empty = np.array([_empty(head, name) for name in names], np.float64).reshape(len(names), head.num_rows)
+    empty = np.array([is_null(head[name]) for name in names], np.float64).reshape(len(names), head.num_rows)
     often = np.flatnonzero((empty.sum(axis=1) >= NULLS) & ((1 - empty).sum(axis=1) >= NULLS))
     kept = [names[i] for i in often]
     pairs = [(kept[i], kept[j]) for i, j in _exclusive(empty[often])]
     for group in _groups(kept, pairs):
-        if _complete([_empty(table, name) for name in group]):
+        if _complete([is_null(table[name]) for name in group]):
             yield Combination(group, of="nulls")
-
-
-def _empty(table: pa.Table, name: str) -> Codes:
-    return np.asarray(pc.is_null(table[name]).to_numpy(), np.int64)
 
 
 def _grown(group: tuple[str, ...], levels: Mapping[str, Codes], names: Sequence[str]) -> tuple[str, ...]:

@@ -276,12 +276,13 @@ def plain(values: pa.ChunkedArray) -> pa.ChunkedArray:
 def _unlike(table: pa.Table, source: pa.Table, columns: Sequence[str], *, nulls: bool) -> Flags:
     """(N,) the rows whose cells of these columns no row of the source has together."""
     both = [pa.chunked_array([*source[name].chunks, *table[name].chunks]) for name in columns]
-    cells = np.stack([_is_null(it) if nulls else codes(it) for it in both], axis=1)
+    cells = np.stack([is_null(it) if nulls else codes(it) for it in both], axis=1)
     _, group = np.unique(cells, axis=0, return_inverse=True)
     return np.asarray(~np.isin(group[source.num_rows :], group[: source.num_rows]))
 
 
-def _is_null(values: pa.ChunkedArray) -> NDArray[np.int64]:
+def is_null(values: pa.ChunkedArray) -> NDArray[np.int64]:
+    """(N,) 1 where a cell is NULL."""
     return np.asarray(pc.is_null(values).to_numpy(), np.int64)
 
 
