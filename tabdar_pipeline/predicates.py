@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from sqlglot import exp
 
 
+SHOWN = 40  # characters of a condition that is too long to be shown
+
+
 @dataclass(frozen=True, slots=True)
 class Predicate:
     """One comparison of one column: =, <>, <, <=, >, >=, in, not in, null, not null."""
@@ -39,6 +42,11 @@ def parse(where: str, schema: TableSchema) -> tuple[Predicate, ...]:
     except SqlglotError as error:
         raise ConditionError(
             f"a condition must be SQL, however {where!r} is not: {str(error).splitlines()[0]} Correct it."
+        ) from error
+    except RecursionError as error:
+        raise ConditionError(
+            f"a condition must nest a few levels, however {where[:SHOWN]!r} ... nests deeper than can be read. "
+            "Join plain comparisons by AND."
         ) from error
 
 

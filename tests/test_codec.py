@@ -134,6 +134,13 @@ def test_large_decimals_are_exact() -> None:
     assert codec.decode(codec.encode(column, np.random.default_rng(0)), column.type).equals(column)
 
 
+def test_a_step_may_need_more_than_64_bits() -> None:
+    """Ticks of 0 fit in 64 bits; the step that multiplies them need not."""
+    line = Line(grid=True, origin=1, step=2**63 + 9)
+
+    assert line.column(np.zeros(2), pa.decimal128(38, 0)).to_pylist() == [1, 1]
+
+
 def test_rank_and_score_are_inverse() -> None:
     """Phi(Phi^-1(u)) == u on the whole table."""
     u = np.linspace(0, 1, 1001)

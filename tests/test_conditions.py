@@ -85,6 +85,8 @@ def test_every_row_satisfies_the_condition(model: TabDAR, where: str, holds: obj
         ("score >", "must be SQL"),
         ("score > visits", "comparisons of columns"),
         ("1; DROP TABLE x", "must be SQL|comparisons"),
+        ("(" * 200 + "score > 1" + ")" * 200, "nests deeper"),
+        ("NOT " * 2000 + "active", "nests deeper"),
     ],
 )
 def test_what_no_row_can_satisfy_is_refused_with_the_reason(model: TabDAR, where: str, says: str) -> None:

@@ -99,7 +99,7 @@ class Line:
     def _whole(self, ticks: Floats) -> NDArray[Any]:
         """The integers of these ticks; Python's own where 64 bits are too few."""
         nearest = np.rint(ticks)
-        largest = int(np.abs(nearest).max(initial=0.0)) * self.step + abs(self.origin)
+        largest = int(np.abs(nearest).max(initial=1.0)) * self.step + abs(self.origin)
         whole = nearest.astype(np.int64) if largest < _WORD else np.array([int(t) for t in nearest], object)
         whole = np.asarray(whole * self.step + self.origin)
         if self.last is None:
