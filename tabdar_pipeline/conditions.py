@@ -209,7 +209,7 @@ def _range(codec: NumberCodec, column: Column, predicates: Sequence[Predicate]) 
         raise _refused(column, predicates, f"values lie between {seen[0]} and {seen[1]}")
     if len(intervals) == 1 and intervals[0][0] == intervals[0][1]:
         return str(codec.line.column(np.array(intervals[0]), kind)[0].as_py())
-    return Limit(codes, lows.astype(np.float32), highs.astype(np.float32))
+    return Limit(codes, lows, highs)
 
 
 def _satisfying(operator: str, ticks: list[float], *, grid: bool) -> list[Interval]:
