@@ -72,6 +72,7 @@ def test_a_release_is_a_table_a_view_and_a_record(warehouse: Warehouse) -> None:
         "rows": 5,
         "created": release.created.isoformat(),
         "rows_hash": release.rows_hash,
+        "columns": [{"name": name, "type": kind} for name, kind in TYPES.items()],
     }
 
 
