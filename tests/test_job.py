@@ -13,6 +13,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
+from tabdar_pipeline.assets import models
 from tabdar_pipeline.assets.steps import publish_release
 from tabdar_pipeline.cli import app
 from tabdar_pipeline.components.synthetic_table import SyntheticTable
@@ -223,23 +224,41 @@ def test_a_release_is_handed_on_with_its_documents(root: Path, tmp_path: Path) -
 
 
 def test_a_release_comes_back_from_its_manifest(root: Path, tmp_path: Path) -> None:
-    """Row by row; a changed row is named with its block, and another model is refused."""
-    (model,) = root.glob("run/**/served/model")
+    """Row by row, from the model that is kept; a changed row is named with its block, and another model is refused."""
+    (storage,) = {path.parents[2] for path in root.glob("run/**/models/*")}
     copy = tmp_path / "demo.duckdb"
     shutil.copyfile(root / "demo.duckdb", copy)
-    words = ["release", "reproduce", str(copy), TARGET, str(model)]
+    words = ["release", "reproduce", str(copy), TARGET, "--storage", str(storage)]
     said = CliRunner().invoke(app, words, catch_exceptions=False)
     assert "800 rows, each as it was published" in said.output
 
     with Warehouse(copy).connect(read_only=False) as connection:
         connection.execute(f"UPDATE {TARGET}__r0001 SET age = age + 1 WHERE rowid = 777")
-    assert (found := reproduce(Warehouse(copy), TARGET, model)).row == 777
+    release = find(Warehouse(copy), TARGET)
+    model = models.of(storage, release)
+    assert (found := reproduce(Warehouse(copy), release, model)).row == 777
     assert found.block == 777 // BLOCK_ROWS
     with pytest.raises(StorageError, match="row 777"):
         CliRunner().invoke(app, words, catch_exceptions=False)
 
-    was = str(find(Warehouse(copy), TARGET).manifest["model_fingerprint"])
+    was = str(release.manifest["model_fingerprint"])
     with Warehouse(copy).connect(read_only=False) as connection:
         connection.execute("UPDATE tabdar.releases SET manifest = replace(manifest, ?, 'f')", [was])
     with pytest.raises(ModelDirectoryError, match="must hold the model f of"):
-        reproduce(Warehouse(copy), TARGET, model)
+        reproduce(Warehouse(copy), find(Warehouse(copy), TARGET), model)
+    with pytest.raises(ModelDirectoryError, match="Name the `storage`"):
+        models.of(storage, find(Warehouse(copy), TARGET))
+
+
+def test_a_changed_model_is_told(root: Path, tmp_path: Path) -> None:
+    """One byte of the kept one, or another model than the release says."""
+    storage = tmp_path / "run"
+    shutil.copytree(next(path.parents[2] for path in root.glob("run/**/models/*")), storage)
+    words = ["release", "verify", str(root / "demo.duckdb"), TARGET, "--storage", str(storage)]
+    assert "as it was published" in CliRunner().invoke(app, words, catch_exceptions=False).output
+
+    kept = models.of(storage, find(Warehouse(root / "demo.duckdb"), TARGET))
+    with (kept / "weights.safetensors").open("ab") as file:
+        file.write(b"x")
+    with pytest.raises(StorageError, match=r"its model cannot be used: .*weights.safetensors"):
+        CliRunner().invoke(app, words, catch_exceptions=False)

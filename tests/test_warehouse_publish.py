@@ -24,7 +24,7 @@ from tabdar_pipeline.warehouse import publish as publishing
 from tabdar_pipeline.warehouse.catalog import describe
 from tabdar_pipeline.warehouse.duckdb import Warehouse
 from tabdar_pipeline.warehouse.names import Relation, identifier
-from tabdar_pipeline.warehouse.publish import find, publish, releases, rollback, verify
+from tabdar_pipeline.warehouse.publish import find, publish, releases, retire, rollback, verify
 from tabdar_pipeline.warehouse.snapshot import snapshot
 
 TARGET = "synthetic.people"
@@ -97,6 +97,17 @@ def test_a_rollback_serves_an_earlier_release_and_the_next_number_is_new(warehou
     assert publish(warehouse, TARGET, rows(4, 200), TYPES, MANIFEST).number == 3
     with pytest.raises(SourceError, match=r"release 7.*1, 2, 3"):
         rollback(warehouse, TARGET, 7)
+
+
+def test_a_rollback_without_a_number_serves_the_release_before(warehouse: Warehouse) -> None:
+    """The newest whose rows are kept; where there is none, nothing changes."""
+    for shift in (0, 100, 200, 300):
+        publish(warehouse, TARGET, rows(4, shift), TYPES, MANIFEST)
+    retire(warehouse, TARGET, 3)
+    assert [rollback(warehouse, TARGET).number for _ in range(2)] == [2, 1]
+    with pytest.raises(SourceError, match=r"r0001.*must have one before it"):
+        rollback(warehouse, TARGET)
+    assert find(warehouse, TARGET).number == 1
 
 
 def test_before_the_first_release_there_is_none(warehouse: Warehouse) -> None:

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tabdar_pipeline import checkpoint
-from tabdar_pipeline.assets import shelf, steps
+from tabdar_pipeline.assets import models, shelf, steps
 from tabdar_pipeline.assets.plan import Plan
 from tabdar_pipeline.errors import ReleaseRefused
 from tabdar_pipeline.imputation import NUMBER, Request, numbered
@@ -128,6 +128,7 @@ def publish_filling(plan: FillPlan, warehouse: Warehouse) -> Release:
     }
     types = ({NUMBER.name: NUMBER.sql_type} if plan.request.draws > 1 else {}) | taken.sql_types
     flags = Companion(home / FLAGS, _flag_types(home / FLAGS, types))
+    models.keep(plan.table.storage, target, plan.model)
     return publish(
         warehouse, target, home / FILLED, types, manifest, plan.table.folder, companions={"imputed": flags}
     )

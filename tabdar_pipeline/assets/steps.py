@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tabdar_pipeline import checkpoint
-from tabdar_pipeline.assets import leftovers, partitioned, served, shelf
+from tabdar_pipeline.assets import leftovers, models, partitioned, retiring, served, shelf
 from tabdar_pipeline.assets.plan import Plan
 from tabdar_pipeline.errors import SourceError, Violation
 from tabdar_pipeline.fitting import FitSettings
@@ -23,7 +23,7 @@ from tabdar_pipeline.schemas.infer import infer_schema
 from tabdar_pipeline.schemas.suite import SuiteResult, run_suite
 from tabdar_pipeline.warehouse.catalog import describe
 from tabdar_pipeline.warehouse.duckdb import Warehouse
-from tabdar_pipeline.warehouse.publish import Release, publish, retain
+from tabdar_pipeline.warehouse.publish import Release, publish
 from tabdar_pipeline.warehouse.references import Bound, bind, referable, released
 from tabdar_pipeline.warehouse.snapshot import Snapshot, snapshot
 
@@ -261,6 +261,7 @@ def publish_release(plan: Plan, warehouse: Warehouse) -> Release:
         partition={} if plan.part is None else partitioned.facts(plan, taken, rows, Place(**drawn["place"])),
     )
     comments = describe(warehouse, plan.table).comments
+    models.keep(plan.storage, plan.target, plan.home / MODEL)
     release = publish(
         warehouse,
         plan.target,
@@ -280,7 +281,9 @@ def retire_old(plan: Plan, warehouse: Warehouse) -> list[str]:
     leftovers.remove(leftovers.in_home(plan.root))
     if plan.keep is None:
         return []
-    return [release.identifier for release in retain(warehouse, plan.target, plan.keep)]
+    return [
+        release.identifier for release in retiring.retain(warehouse, plan.target, plan.keep, plan.storage)
+    ]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """What changed between two releases: columns, rows, how they were made, their figures, their distributions."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import pyarrow as pa
@@ -36,6 +36,10 @@ class Comparison:
     after: Release
     differences: tuple[Difference, ...]
     drift: Mapping[str, float]  # percent, by column that both have: KS distance or total variation
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return {"differences": [asdict(it) for it in self.differences], "drift": dict(self.drift)}
 
 
 def compare(warehouse: Warehouse, target: str, before: int, after: int) -> Comparison:
