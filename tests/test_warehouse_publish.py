@@ -24,7 +24,8 @@ from tabdar_pipeline.warehouse import publish as publishing
 from tabdar_pipeline.warehouse.catalog import describe
 from tabdar_pipeline.warehouse.duckdb import Warehouse
 from tabdar_pipeline.warehouse.names import Relation, identifier
-from tabdar_pipeline.warehouse.publish import find, publish, releases, retire, rollback, verify
+from tabdar_pipeline.warehouse.promotion import promote
+from tabdar_pipeline.warehouse.publish import Companion, find, publish, releases, retire, rollback, verify
 from tabdar_pipeline.warehouse.snapshot import snapshot
 
 TARGET = "synthetic.people"
@@ -74,6 +75,30 @@ def test_a_release_is_a_table_a_view_and_a_record(warehouse: Warehouse) -> None:
         "rows_hash": release.rows_hash,
         "columns": [{"name": name, "type": kind} for name, kind in TYPES.items()],
     }
+
+
+def test_views_and_companions_say_what_their_columns_are(warehouse: Warehouse) -> None:
+    """Whatever consumers read; also after a rollback and a promotion."""
+    flags = Companion(rows(2), TYPES, {"id": "The person's number", "level": "Whether it was filled."})
+    for _ in range(2):
+        publish(
+            warehouse,
+            TARGET,
+            rows(2),
+            TYPES,
+            MANIFEST,
+            comments={"id": "It's theirs"},
+            companions={"flags": flags},
+        )
+    promote(warehouse, TARGET, 1, "Ada", "good")
+    rollback(warehouse, TARGET, 1)
+
+    for view in (TARGET, f"{TARGET}__promoted"):
+        assert describe(warehouse, view).comments == {"id": "Synthetic. It's theirs", "level": "Synthetic."}
+    for name in (f"{TARGET}__flags", f"{TARGET}__r0001__flags"):
+        made = describe(warehouse, name)
+        assert made.comments["level"] == "Synthetic. Whether it was filled."
+        assert "eside" in str(made.comment)
 
 
 def test_a_newer_release_is_served_and_the_older_stays_as_it_was(warehouse: Warehouse) -> None:

@@ -9,7 +9,7 @@ served and nothing else. Where a folder is named, copies.py says what is written
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Lock
@@ -62,6 +62,7 @@ class Companion:
 
     rows: Path | pa.Table
     sql_types: Mapping[str, str]
+    comments: Mapping[str, str] = field(default_factory=dict)  # by column
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +109,10 @@ def publish(
         facts = {**manifest, **_parted(manifest, partition)}
         release = _published(connection, relation, rows, sql_types, companions or {}, facts, folder)
         _refuse_clash(connection, release)
-        _comment(connection, release, sql_types, comments or {})
+        table = Relation.parse(release.relation)
+        _comment(connection, release, table, Companion(rows, sql_types, comments or {}))
+        for name, companion in (companions or {}).items():
+            _comment(connection, release, table.beside(name), companion)
         record(connection, release, manifest_text(release.manifest))
         if folder is not None:
             staged.append(stage(connection, release, dict(sql_types), manifest_text(release.manifest)))
@@ -250,17 +254,14 @@ def _made(connection: Connection, target: Relation, table: Relation, it: Compani
     return _Made(count, Contents.of(connection, f"SELECT * FROM {table.sql}"))
 
 
-def _comment(
-    connection: Connection, release: Release, types: Mapping[str, str], comments: Mapping[str, str]
-) -> None:
+def _comment(connection: Connection, release: Release, table: Relation, it: Companion) -> None:
     """Say in the warehouse itself that the rows are synthetic, and where their manifest is."""
-    what = kind(release)
+    what, beside = kind(release), "" if str(table) == release.relation else "beside "
     text = (
-        f"{what}: release {release.number} of {release.target}, {release.created:%Y-%m-%d %H:%M} UTC, "
+        f"{what}: {beside}release {release.number} of {release.target}, {release.created:%Y-%m-%d %H:%M} UTC, "
         f"by tabdar_pipeline. Manifest: tabdar.releases, SHA-256 {release.manifest_hash}."
     )
-    table = Relation.parse(release.relation).sql
-    connection.execute(f"COMMENT ON TABLE {table} IS {literal(text)}")
-    for name in types:
-        about = f"{what}. {comments.get(name, '')}".rstrip()
-        connection.execute(f"COMMENT ON COLUMN {table}.{identifier(name)} IS {literal(about)}")
+    connection.execute(f"COMMENT ON TABLE {table.sql} IS {literal(text)}")
+    for name in it.sql_types:
+        about = f"{what}. {it.comments.get(name, '')}".rstrip()
+        connection.execute(f"COMMENT ON COLUMN {table.sql}.{identifier(name)} IS {literal(about)}")

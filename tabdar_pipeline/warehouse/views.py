@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass
 
+from tabdar_pipeline.warehouse.catalog import column_comments
 from tabdar_pipeline.warehouse.duckdb import Connection
-from tabdar_pipeline.warehouse.names import Relation, literal
+from tabdar_pipeline.warehouse.names import Relation, identifier, literal
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +26,11 @@ class View:
 
 
 def point(connection: Connection, view: View) -> None:
-    """Let the view serve the rows of its tables, and say what it serves."""
+    """Let the view serve the rows of its tables, and say what it serves, and of its columns what the tables say."""
     connection.execute(f"CREATE OR REPLACE VIEW {view.relation.sql} AS {view.query}")
     connection.execute(f"COMMENT ON VIEW {view.relation.sql} IS {literal(view.about)}")
+    said: dict[str, str] = {}
+    for table in view.tables:
+        said = column_comments(connection, table) | said
+    for name, about in said.items():
+        connection.execute(f"COMMENT ON COLUMN {view.relation.sql}.{identifier(name)} IS {literal(about)}")
