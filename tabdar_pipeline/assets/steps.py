@@ -17,6 +17,7 @@ from tabdar_pipeline.quality.figures import Figures, evaluate
 from tabdar_pipeline.quality.holdout import split
 from tabdar_pipeline.release.decision import Decision, decide
 from tabdar_pipeline.release.manifest import Manifest, library_versions
+from tabdar_pipeline.release.terms import terms
 from tabdar_pipeline.sampling.draws import Place
 from tabdar_pipeline.schemas.contract import Contract
 from tabdar_pipeline.schemas.infer import infer_schema
@@ -242,7 +243,7 @@ def publish_release(plan: Plan, warehouse: Warehouse) -> Release:
                 "snapshot, model or candidate are newer than their report: materialize candidate and report again",
             ),
         )
-    libraries = library_versions()
+    libraries, attacks = library_versions(), Figures.from_json(judged["figures"]).audit
     manifest = Manifest(
         source=source_record(plan, taken),
         contract_hash=contract.hash,
@@ -258,6 +259,8 @@ def publish_release(plan: Plan, warehouse: Warehouse) -> Release:
         protected=model.codec.to_json()["protected"],
         refresh=shelf.get(plan.home, "drift")["refresh"] | served.beginnings(model),
         references=drawn["references"],
+        intervals={} if attacks is None else attacks.intervals,
+        terms=terms(contract, plan.desk / CANDIDATE),
         partition={} if plan.part is None else partitioned.facts(plan, taken, rows, Place(**drawn["place"])),
     )
     comments = describe(warehouse, plan.table).comments
