@@ -250,6 +250,27 @@ def test_a_release_comes_back_from_its_manifest(root: Path, tmp_path: Path) -> N
         models.of(storage, find(Warehouse(copy), TARGET))
 
 
+def test_a_release_is_drawn_again_and_handed_on_in_dagster(root: Path, tmp_path: Path) -> None:
+    """From the model in the storage of its table, as an observation of the release."""
+    job = dg.build_defs_for_component(component(root)).resolve_job_def("steward_synthetic_customers")
+    said = []
+    for asked in ({"action": "reproduce"}, {"action": "export", "folder": str(tmp_path / "out")}):
+        config = {"ops": {"steward_synthetic_customers_release": {"config": asked}}}
+        (it,) = job.execute_in_process(run_config=config).get_asset_observation_events()
+        said.append(it.asset_observation_data.asset_observation.metadata["outcome"].value)
+    assert said[0] == f"{TARGET} r0001: 800 rows, each as it was published"
+    assert (tmp_path / "out" / "data.parquet").is_file()
+
+
+def test_the_manifest_says_both_ends_of_risks_and_what_the_rows_keep(root: Path) -> None:
+    """The lower end is the figure; no key is twice or NULL."""
+    manifest = find(Warehouse(root / "demo.duckdb"), TARGET).manifest
+    for name, (low, high) in manifest["intervals"].items():
+        assert manifest["figures"][name] == low <= high
+    assert {"near_copies", "membership", "likelihood"} <= set(manifest["intervals"])
+    assert manifest["terms"]["customer_id"] == {"required": True, "unique": True, "values": None}
+
+
 def test_a_changed_model_is_told(root: Path, tmp_path: Path) -> None:
     """One byte of the kept one, or another model than the release says."""
     storage = tmp_path / "run"
