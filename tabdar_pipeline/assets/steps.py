@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from tabdar_pipeline import checkpoint
 from tabdar_pipeline.assets import leftovers, models, partitioned, retiring, served, shelf
 from tabdar_pipeline.assets.plan import Plan
-from tabdar_pipeline.errors import SourceError, Violation
+from tabdar_pipeline.errors import ReleaseRefused, SourceError, Violation
 from tabdar_pipeline.fitting import FitSettings
 from tabdar_pipeline.quality.figures import Figures, evaluate
 from tabdar_pipeline.quality.holdout import split
@@ -228,21 +228,10 @@ def judge_candidate(plan: Plan, progress: Callable[[str, float], None]) -> Judge
 
 def publish_release(plan: Plan, warehouse: Warehouse) -> Release:
     """Publish the accepted candidate; one that was refused, or judged for other rows, never is."""
-    from tabdar_pipeline.errors import ReleaseRefused
-
     taken, rows, contract = last_snapshot(plan)
     judged, drawn = shelf.get(plan.desk, "judged"), shelf.get(plan.desk, "drawn")
-    if not judged["decision"]["passed"]:
-        raise ReleaseRefused(plan.target, tuple(judged["decision"]["reasons"]))
     model = checkpoint.describe(plan.home / MODEL)
-    now = (checkpoint.file_hash(plan.desk / CANDIDATE), taken.data_version, model.fingerprint)
-    if now != (judged["candidate"], judged["data_version"], judged["model"]):
-        raise ReleaseRefused(
-            plan.target,
-            (
-                "snapshot, model or candidate are newer than their report: materialize candidate and report again",
-            ),
-        )
+    _refuse_unjudged(plan, judged, taken, model.fingerprint)
     libraries, attacks = library_versions(), Figures.from_json(judged["figures"]).audit
     manifest = Manifest(
         source=source_record(plan, taken),
@@ -277,6 +266,20 @@ def publish_release(plan: Plan, warehouse: Warehouse) -> Release:
     )
     served.keep(plan, plan.home / MODEL, plan.home / CONTRACT, taken, release.identifier)
     return release
+
+
+def _refuse_unjudged(plan: Plan, judged: dict[str, Any], taken: Snapshot, model: str) -> None:
+    """Raise ReleaseRefused where the candidate was refused, or is not the one that was judged."""
+    if not judged["decision"]["passed"]:
+        raise ReleaseRefused(plan.target, tuple(judged["decision"]["reasons"]))
+    now = (checkpoint.file_hash(plan.desk / CANDIDATE), taken.data_version, model)
+    if now != (judged["candidate"], judged["data_version"], judged["model"]):
+        raise ReleaseRefused(
+            plan.target,
+            (
+                "snapshot, model or candidate are newer than their report: materialize candidate and report again",
+            ),
+        )
 
 
 def retire_old(plan: Plan, warehouse: Warehouse) -> list[str]:
