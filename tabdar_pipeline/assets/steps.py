@@ -13,6 +13,7 @@ from tabdar_pipeline.assets import leftovers, models, partitioned, retiring, ser
 from tabdar_pipeline.assets.plan import Plan
 from tabdar_pipeline.errors import ReleaseRefused, SourceError, Violation
 from tabdar_pipeline.fitting import FitSettings
+from tabdar_pipeline.quality.audit import Audit
 from tabdar_pipeline.quality.figures import Figures, evaluate
 from tabdar_pipeline.quality.holdout import split
 from tabdar_pipeline.release.decision import Decision, decide
@@ -232,7 +233,7 @@ def publish_release(plan: Plan, warehouse: Warehouse) -> Release:
     judged, drawn = shelf.get(plan.desk, "judged"), shelf.get(plan.desk, "drawn")
     model = checkpoint.describe(plan.home / MODEL)
     _refuse_unjudged(plan, judged, taken, model.fingerprint)
-    libraries, attacks = library_versions(), Figures.from_json(judged["figures"]).audit
+    libraries, attacks = library_versions(), judged["figures"].get("audit")
     manifest = Manifest(
         source=source_record(plan, taken),
         contract_hash=contract.hash,
@@ -248,7 +249,7 @@ def publish_release(plan: Plan, warehouse: Warehouse) -> Release:
         protected=model.codec.to_json()["protected"],
         refresh=shelf.get(plan.home, "drift")["refresh"] | served.beginnings(model),
         references=drawn["references"],
-        intervals={} if attacks is None else attacks.intervals,
+        intervals={} if attacks is None else Audit.from_json(attacks).intervals,
         terms=terms(contract, plan.desk / CANDIDATE),
         partition={} if plan.part is None else partitioned.facts(plan, taken, rows, Place(**drawn["place"])),
     )
