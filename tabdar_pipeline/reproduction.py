@@ -15,7 +15,7 @@ from tabdar_pipeline.sampling.draws import BLOCK_ROWS, Place
 from tabdar_pipeline.schemas.partitions import Part
 from tabdar_pipeline.warehouse.duckdb import Warehouse
 from tabdar_pipeline.warehouse.references import Bound, bind
-from tabdar_pipeline.warehouse.releases import Release, find, refuse_retired
+from tabdar_pipeline.warehouse.releases import Release, refuse_retired
 from tabdar_pipeline.warehouse.verification import first_difference
 
 
@@ -33,18 +33,12 @@ class Reproduction:
 
 
 def reproduce(
-    warehouse: Warehouse,
-    target: str,
-    model: Path,
-    number: int | None = None,
-    progress: Progress = lambda _done, _rows: None,
-    partition: str | None = None,
+    warehouse: Warehouse, release: Release, model: Path, progress: Progress = lambda _done, _rows: None
 ) -> Reproduction:
     """Draw a release again with its model, and compare it with what was published, row by row.
 
     Raises ModelDirectoryError where the directory holds another model, UsageError where the release was imputed.
     """
-    release = find(warehouse, target, number, partition)
     refuse_retired(release)
     manifest = release.manifest
     if manifest.get("kind", "synthetic") != "synthetic":

@@ -13,6 +13,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
+from tabdar_pipeline.assets import models
 from tabdar_pipeline.assets.steps import publish_release
 from tabdar_pipeline.cli import app
 from tabdar_pipeline.components.synthetic_table import SyntheticTable
@@ -223,23 +224,62 @@ def test_a_release_is_handed_on_with_its_documents(root: Path, tmp_path: Path) -
 
 
 def test_a_release_comes_back_from_its_manifest(root: Path, tmp_path: Path) -> None:
-    """Row by row; a changed row is named with its block, and another model is refused."""
-    (model,) = root.glob("run/**/served/model")
+    """Row by row, from the model that is kept; a changed row is named with its block, and another model is refused."""
+    (storage,) = {path.parents[2] for path in root.glob("run/**/models/*")}
     copy = tmp_path / "demo.duckdb"
     shutil.copyfile(root / "demo.duckdb", copy)
-    words = ["release", "reproduce", str(copy), TARGET, str(model)]
+    words = ["release", "reproduce", str(copy), TARGET, "--storage", str(storage)]
     said = CliRunner().invoke(app, words, catch_exceptions=False)
     assert "800 rows, each as it was published" in said.output
 
     with Warehouse(copy).connect(read_only=False) as connection:
         connection.execute(f"UPDATE {TARGET}__r0001 SET age = age + 1 WHERE rowid = 777")
-    assert (found := reproduce(Warehouse(copy), TARGET, model)).row == 777
+    release = find(Warehouse(copy), TARGET)
+    model = models.of(storage, release)
+    assert (found := reproduce(Warehouse(copy), release, model)).row == 777
     assert found.block == 777 // BLOCK_ROWS
     with pytest.raises(StorageError, match="row 777"):
         CliRunner().invoke(app, words, catch_exceptions=False)
 
-    was = str(find(Warehouse(copy), TARGET).manifest["model_fingerprint"])
+    was = str(release.manifest["model_fingerprint"])
     with Warehouse(copy).connect(read_only=False) as connection:
         connection.execute("UPDATE tabdar.releases SET manifest = replace(manifest, ?, 'f')", [was])
     with pytest.raises(ModelDirectoryError, match="must hold the model f of"):
-        reproduce(Warehouse(copy), TARGET, model)
+        reproduce(Warehouse(copy), find(Warehouse(copy), TARGET), model)
+    with pytest.raises(ModelDirectoryError, match="Name the `storage`"):
+        models.of(storage, find(Warehouse(copy), TARGET))
+
+
+def test_a_release_is_drawn_again_and_handed_on_in_dagster(root: Path, tmp_path: Path) -> None:
+    """From the model in the storage of its table, as an observation of the release."""
+    job = dg.build_defs_for_component(component(root)).resolve_job_def("steward_synthetic_customers")
+    said = []
+    for asked in ({"action": "reproduce"}, {"action": "export", "folder": str(tmp_path / "out")}):
+        config = {"ops": {"steward_synthetic_customers_release": {"config": asked}}}
+        (it,) = job.execute_in_process(run_config=config).get_asset_observation_events()
+        said.append(it.asset_observation_data.asset_observation.metadata["outcome"].value)
+    assert said[0] == f"{TARGET} r0001: 800 rows, each as it was published"
+    assert (tmp_path / "out" / "data.parquet").is_file()
+
+
+def test_the_manifest_says_both_ends_of_risks_and_what_the_rows_keep(root: Path) -> None:
+    """The lower end is the figure; no key is twice or NULL."""
+    manifest = find(Warehouse(root / "demo.duckdb"), TARGET).manifest
+    for name, (low, high) in manifest["intervals"].items():
+        assert manifest["figures"][name] == low <= high
+    assert {"near_copies", "membership", "likelihood"} <= set(manifest["intervals"])
+    assert manifest["terms"]["customer_id"] == {"required": True, "unique": True, "values": None}
+
+
+def test_a_changed_model_is_told(root: Path, tmp_path: Path) -> None:
+    """One byte of the kept one, or another model than the release says."""
+    storage = tmp_path / "run"
+    shutil.copytree(next(path.parents[2] for path in root.glob("run/**/models/*")), storage)
+    words = ["release", "verify", str(root / "demo.duckdb"), TARGET, "--storage", str(storage)]
+    assert "as it was published" in CliRunner().invoke(app, words, catch_exceptions=False).output
+
+    kept = models.of(storage, find(Warehouse(root / "demo.duckdb"), TARGET))
+    with (kept / "weights.safetensors").open("ab") as file:
+        file.write(b"x")
+    with pytest.raises(StorageError, match=r"its model cannot be used: .*weights.safetensors"):
+        CliRunner().invoke(app, words, catch_exceptions=False)

@@ -34,10 +34,11 @@ def storage(tmp_path: Path) -> Path:
     """Run data of a released target, of one without a release, and a folder that is not ours."""
     root = tmp_path / "run"
     for name in (
-        "synthetic.people/served/model/weights.safetensors",
+        "synthetic.people/models/ab12/weights.safetensors",
         "synthetic.people/snapshots/0123.parquet",
         "synthetic.people/snapshots/.ab12.partial",
         "synthetic.people/.model-x1/weights.safetensors",
+        "synthetic.people/models/.retired-ab12/weights.safetensors",
         "synthetic.people/.candidate.parquet",
         "synthetic.gone/snapshots/0456.parquet",
         "not.ours/.git/config",
@@ -67,13 +68,14 @@ def test_what_was_written_aside_goes_and_the_rest_stays(storage: Path) -> None:
         "synthetic.gone",
         "synthetic.people/.candidate.parquet",
         "synthetic.people/.model-x1",
+        "synthetic.people/models/.retired-ab12",
         "synthetic.people/snapshots/.ab12.partial",
     }
     left = {str(p.relative_to(storage)) for p in storage.rglob("*") if p.is_file()}
     assert left == {
         "not.ours/.git/config",
         "notes/.hidden",
-        "synthetic.people/served/model/weights.safetensors",
+        "synthetic.people/models/ab12/weights.safetensors",
         "synthetic.people/snapshots/0123.parquet",
     }
 
@@ -83,7 +85,7 @@ def test_what_is_young_may_be_of_a_live_run(storage: Path) -> None:
     (storage / "synthetic.people/.model-x1/weights.safetensors").write_bytes(b"now")
     (storage / "synthetic.gone/snapshots/0456.parquet").write_bytes(b"now")
     found = leftovers.in_storage(storage, {TARGET}, timedelta(days=1))
-    assert [it.path.name for it in found] == [".candidate.parquet", ".ab12.partial"]
+    assert [it.path.name for it in found] == [".candidate.parquet", ".retired-ab12", ".ab12.partial"]
 
 
 def test_a_publication_that_was_cut_off_is_finished(warehouse: Warehouse, storage: Path) -> None:
@@ -114,5 +116,5 @@ def test_a_dry_run_removes_nothing(warehouse: Warehouse, storage: Path) -> None:
     done = CliRunner().invoke(
         app, ["clean", str(storage), str(warehouse.path), "--older-than", "0", "--dry-run"]
     )
-    assert "4 would be removed, 0.0 MB" in done.stdout
+    assert "5 would be removed, 0.0 MB" in done.stdout
     assert sorted(storage.rglob("*")) == before

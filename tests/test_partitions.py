@@ -17,6 +17,7 @@ from conftest import LENIENT
 
 from tabdar_pipeline import checkpoint
 from tabdar_pipeline.assets import keys, partitioned, refreshing, shelf, steps
+from tabdar_pipeline.assets.inspection import redraw
 from tabdar_pipeline.assets.plan import Plan
 from tabdar_pipeline.assets.refreshing import Decided, decide_refresh
 from tabdar_pipeline.codec.rules import Rules
@@ -24,7 +25,6 @@ from tabdar_pipeline.components.synthetic_table import SyntheticTable
 from tabdar_pipeline.errors import SourceError
 from tabdar_pipeline.quality.figures import Figures, evaluate
 from tabdar_pipeline.release.refresh import Way
-from tabdar_pipeline.reproduction import reproduce
 from tabdar_pipeline.runtime import OnnxSampler
 from tabdar_pipeline.schemas.constraints import Inequality
 from tabdar_pipeline.schemas.infer import infer_schema
@@ -167,10 +167,12 @@ def test_the_view_has_keys_that_differ_and_rows_that_do(first: Path) -> None:
 
 def test_each_partition_comes_back_from_its_manifest(first: Path) -> None:
     """Condition, place of its rows and noise are recorded."""
-    warehouse, model = Warehouse(first / "w.duckdb"), first / "run" / TARGET / "served" / "model"
+    warehouse = Warehouse(first / "w.duckdb")
     for partition in ("north", "south"):
         assert verify(warehouse, TARGET, partition=partition)
-        assert reproduce(warehouse, TARGET, model, partition=partition).row is None
+        assert redraw(warehouse, TARGET, first / "run", partition=partition).partition == partition
+    (model,) = (first / "run" / TARGET / "models").iterdir()  # shared by both
+    assert {it.manifest["model_fingerprint"] for it in serving(warehouse, TARGET)} == {model.name}
 
 
 def test_a_partition_is_judged_beside_its_own_rows(first: Path) -> None:
@@ -259,7 +261,7 @@ def test_a_model_each_learns_its_partition_alone(tmp_path: Path) -> None:
     ) == [(0, True)]
     assert rows(tmp_path, f"SELECT count(*) FROM {TARGET} WHERE region = 'south' AND kind = 'pot'") == [(0,)]
     north = plan.of("north")
-    assert reproduce(warehouse, TARGET, north.home / "served" / "model", partition="north").row is None
+    assert redraw(warehouse, TARGET, plan.storage, partition="north").partition == "north"
     assert partitioned.due(plan, warehouse, REGIONS["values"]).fresh == ()
     assert decide_refresh(north, warehouse).refresh.way is Way.SKIP
     assert refreshing.learn(north, lambda _: None) is None

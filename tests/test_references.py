@@ -90,7 +90,7 @@ def test_the_manifest_says_which_release_is_referred_to_and_gives_the_rows_back(
         "relation": "synthetic.customers__r0001",
         "others": [],
     }
-    assert reproduce(warehouse, "synthetic.orders", model).row is None
+    assert reproduce(warehouse, release, model).row is None
 
 
 def test_a_proposed_contract_says_what_duckdb_knows_of_keys(warehouse: Warehouse) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from tabdar_pipeline.assets import news, refreshing, served, steps
+from tabdar_pipeline.assets import models, news, refreshing, served, steps
 from tabdar_pipeline.assets.plan import Plan
 from tabdar_pipeline.assets.refreshing import Decided, decide_refresh, learn
 from tabdar_pipeline.codec.coverage import unspoken
@@ -81,6 +81,7 @@ def release(plan: Plan) -> None:
     taken, _, _ = steps.last_snapshot(plan)
     warehouse, fingerprint = Warehouse(plan.database), TabDAR.load(plan.home / steps.MODEL).fingerprint
     done = publish(warehouse, TARGET, taken.path, taken.sql_types, {"model_fingerprint": fingerprint})
+    models.keep(plan.storage, plan.target, plan.home / steps.MODEL)
     served.keep(plan, plan.home / steps.MODEL, plan.home / steps.CONTRACT, taken, done.identifier)
 
 
@@ -269,7 +270,8 @@ def test_what_the_gate_refused_is_tried_one_way_further(root: Path) -> None:
 
 def test_a_torn_model_is_no_beginning(root: Path) -> None:
     """It is fitted from nothing, and the reason names the file."""
-    (plan_of(root).home / "served" / "model" / "weights.safetensors").write_bytes(b"")
+    (model,) = (plan_of(root).home / "models").iterdir()
+    (model / "weights.safetensors").write_bytes(b"")
     decided = refresh(root)
 
     assert decided.refresh.way is Way.FIT
@@ -456,7 +458,7 @@ def test_a_tick_requests_a_run_after_one_that_did_not_end_in_a_release(root: Pat
 
     release(plan_of(root))
     assert isinstance(tick(root), dg.SkipReason)
-    shutil.rmtree(root / "run" / "synthetic.orders" / "served" / "model")
+    shutil.rmtree(root / "run" / "synthetic.orders" / "models")
     assert "cannot be used" in why(tick(root))
 
 

@@ -10,7 +10,6 @@ import pytest
 from typer.testing import CliRunner
 
 from tabdar_pipeline.cli import app
-from tabdar_pipeline.errors import SourceError
 from tabdar_pipeline.warehouse.comparison import Difference, compare
 from tabdar_pipeline.warehouse.duckdb import Warehouse
 from tabdar_pipeline.warehouse.publish import publish, retire
@@ -58,11 +57,34 @@ def test_columns_rows_and_drift_are_told(warehouse: Warehouse) -> None:
     assert found.drift["level"] < 1
 
 
-def test_a_retired_release_has_nothing_to_compare(warehouse: Warehouse) -> None:
-    """It is refused by name."""
+def test_a_retired_release_is_compared_by_its_manifest(warehouse: Warehouse) -> None:
+    """Columns, rows and figures are told; its rows are gone, and no drift is."""
     retire(warehouse, TARGET, 1)
-    with pytest.raises(SourceError, match=r"people r0001.*retired"):
-        compare(warehouse, TARGET, 1, 3)
+    found = compare(warehouse, TARGET, 1, 3)
+    assert Difference("rows", 400, 200) in found.differences
+    assert Difference("type of city", None, "VARCHAR") in found.differences
+    assert not any(it.fact == "type of age" for it in found.differences)
+    assert found.drift == {}
+
+
+def test_floors_attacks_contract_and_nullability_are_told(warehouse: Warehouse) -> None:
+    """As the manifests have them."""
+    for low, required in ((0.0, True), (0.1, False)):
+        manifest = {
+            "floor": {"shape_error": 1.0 + low},
+            "figures": {"membership": low},
+            "intervals": {"membership": [low, 0.2]},
+            "contract_hash": f"of {low}",
+            "terms": {"age": {"required": required, "unique": False, "values": None}},
+        }
+        publish(warehouse, TARGET, people(400, 0), {"age": "DOUBLE", "level": "VARCHAR"}, manifest)
+    assert list(compare(warehouse, TARGET, 4, 5).differences) == [
+        Difference("contract_hash", "of 0.0", "of 0.1"),
+        Difference("terms.age.required", True, False),
+        Difference("figures.membership", 0.0, 0.1),
+        Difference("floor.shape_error", 1.0, 1.1),
+        Difference("intervals.membership", [0.0, 0.2], [0.1, 0.2]),
+    ]
 
 
 def test_the_command_prints_the_same(warehouse: Warehouse) -> None:

@@ -1,6 +1,7 @@
 """Promotion: a person's approval is recorded, and the second view stays where it was put."""
 
 import datetime as dt
+import json
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +93,24 @@ def test_the_command_promotes(warehouse: Warehouse) -> None:
     result = CliRunner().invoke(app, words)
     assert result.exit_code == 0, result.output
     assert "r0003 is promoted by Ada" in result.output
+
+
+def test_list_and_show_say_the_stage_and_who_approved(warehouse: Warehouse) -> None:
+    """For a person and for a script; an approval that holds no longer stays in the record."""
+    promote(warehouse, TARGET, 1, "Ada", "good")
+    promote(warehouse, TARGET, 2, "Bob", "better")
+    at = str(warehouse.path)
+    lines = CliRunner().invoke(app, ["release", "list", at]).output.splitlines()
+    assert ["promoted" in line for line in lines] == [False, True, False]
+    assert "by Bob: better" in lines[1]
+
+    facts = json.loads(CliRunner().invoke(app, ["release", "list", at, "--json"]).output)["releases"]
+    assert [it["stage"] for it in facts] == ["accepted", "promoted", "accepted"]
+    shown = json.loads(CliRunner().invoke(app, ["release", "show", at, TARGET, "1"]).output)
+    assert (shown["stage"], [(it["who"], it["why"]) for it in shown["approvals"]]) == (
+        "accepted",
+        [("Ada", "good")],
+    )
 
 
 def test_a_clock_that_goes_back_changes_no_order(

@@ -24,7 +24,8 @@ from tabdar_pipeline.warehouse import publish as publishing
 from tabdar_pipeline.warehouse.catalog import describe
 from tabdar_pipeline.warehouse.duckdb import Warehouse
 from tabdar_pipeline.warehouse.names import Relation, identifier
-from tabdar_pipeline.warehouse.publish import find, publish, releases, rollback, verify
+from tabdar_pipeline.warehouse.promotion import promote
+from tabdar_pipeline.warehouse.publish import Companion, find, publish, releases, retire, rollback, verify
 from tabdar_pipeline.warehouse.snapshot import snapshot
 
 TARGET = "synthetic.people"
@@ -72,7 +73,32 @@ def test_a_release_is_a_table_a_view_and_a_record(warehouse: Warehouse) -> None:
         "rows": 5,
         "created": release.created.isoformat(),
         "rows_hash": release.rows_hash,
+        "columns": [{"name": name, "type": kind} for name, kind in TYPES.items()],
     }
+
+
+def test_views_and_companions_say_what_their_columns_are(warehouse: Warehouse) -> None:
+    """Whatever consumers read; also after a rollback and a promotion."""
+    flags = Companion(rows(2), TYPES, {"id": "The person's number", "level": "Whether it was filled."})
+    for _ in range(2):
+        publish(
+            warehouse,
+            TARGET,
+            rows(2),
+            TYPES,
+            MANIFEST,
+            comments={"id": "It's theirs"},
+            companions={"flags": flags},
+        )
+    promote(warehouse, TARGET, 1, "Ada", "good")
+    rollback(warehouse, TARGET, 1)
+
+    for view in (TARGET, f"{TARGET}__promoted"):
+        assert describe(warehouse, view).comments == {"id": "Synthetic. It's theirs", "level": "Synthetic."}
+    for name in (f"{TARGET}__flags", f"{TARGET}__r0001__flags"):
+        made = describe(warehouse, name)
+        assert made.comments["level"] == "Synthetic. Whether it was filled."
+        assert "eside" in str(made.comment)
 
 
 def test_a_newer_release_is_served_and_the_older_stays_as_it_was(warehouse: Warehouse) -> None:
@@ -96,6 +122,17 @@ def test_a_rollback_serves_an_earlier_release_and_the_next_number_is_new(warehou
     assert publish(warehouse, TARGET, rows(4, 200), TYPES, MANIFEST).number == 3
     with pytest.raises(SourceError, match=r"release 7.*1, 2, 3"):
         rollback(warehouse, TARGET, 7)
+
+
+def test_a_rollback_without_a_number_serves_the_release_before(warehouse: Warehouse) -> None:
+    """The newest whose rows are kept; where there is none, nothing changes."""
+    for shift in (0, 100, 200, 300):
+        publish(warehouse, TARGET, rows(4, shift), TYPES, MANIFEST)
+    retire(warehouse, TARGET, 3)
+    assert [rollback(warehouse, TARGET).number for _ in range(2)] == [2, 1]
+    with pytest.raises(SourceError, match=r"r0001.*must have one before it"):
+        rollback(warehouse, TARGET)
+    assert find(warehouse, TARGET).number == 1
 
 
 def test_before_the_first_release_there_is_none(warehouse: Warehouse) -> None:

@@ -10,14 +10,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tabdar_pipeline import checkpoint
-from tabdar_pipeline.assets import shelf, steps
+from tabdar_pipeline.assets import models, shelf, steps
 from tabdar_pipeline.assets.plan import Plan
 from tabdar_pipeline.errors import ReleaseRefused
 from tabdar_pipeline.imputation import NUMBER, Request, numbered
 from tabdar_pipeline.quality.hidden import DRAWS, ColumnTest, filling_tests
 from tabdar_pipeline.quality.holdout import split
 from tabdar_pipeline.release.manifest import library_versions
+from tabdar_pipeline.release.terms import terms
 from tabdar_pipeline.runtime import OnnxSampler
+from tabdar_pipeline.warehouse.catalog import describe
 from tabdar_pipeline.warehouse.duckdb import Warehouse
 from tabdar_pipeline.warehouse.publish import Companion, Release, publish
 from tabdar_pipeline.warehouse.snapshot import Snapshot
@@ -125,11 +127,23 @@ def publish_filling(plan: FillPlan, warehouse: Warehouse) -> Release:
         "left": record["left"],
         "unseen": record["unseen"],
         "tests": shelf.get(home, "tests")["tests"],
+        "terms": terms(contract, home / FILLED),
     }
     types = ({NUMBER.name: NUMBER.sql_type} if plan.request.draws > 1 else {}) | taken.sql_types
-    flags = Companion(home / FLAGS, _flag_types(home / FLAGS, types))
+    comments = describe(warehouse, plan.table.table).comments
+    flag_types = _flag_types(home / FLAGS, types)
+    flagged = {name: "Whether the cell was filled." for name, kind in flag_types.items() if kind == "BOOLEAN"}
+    flags = Companion(home / FLAGS, flag_types, comments | flagged)
+    models.keep(plan.table.storage, target, plan.model)
     return publish(
-        warehouse, target, home / FILLED, types, manifest, plan.table.folder, companions={"imputed": flags}
+        warehouse,
+        target,
+        home / FILLED,
+        types,
+        manifest,
+        plan.table.folder,
+        comments,
+        companions={"imputed": flags},
     )
 
 

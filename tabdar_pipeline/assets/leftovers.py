@@ -1,6 +1,6 @@
 """What runs that were cut off left behind, found by name and age; never what a run or a release may need.
 
-    <home>/.*   <home>/snapshots/.*         written aside, and never renamed into place; of partitions, too
+    <home>/.*   snapshots/.*   models/.*    written aside, and never renamed into place; of partitions, too
     <home>                                  the run data of a target that has no release
     <folder>/<target>/.r0001-*  .retired-*  copies that no release has, or none any more
 
@@ -46,7 +46,8 @@ def in_home(home: Path, age: timedelta = DAY) -> list[Leftover]:
     """What was written aside in one table's run data, and never renamed into place."""
     reason = "written aside by a run that did not end"
     homes = [home, *(home / PARTITIONS).glob("*")]
-    return [*_old([it for at in homes for it in (*at.glob(".*"), *at.glob("snapshots/.*"))], age, reason)]
+    aside = (".*", "snapshots/.*", "models/.*")
+    return [*_old([it for at in homes for name in aside for it in at.glob(name)], age, reason)]
 
 
 def in_storage(storage: Path, targets: Collection[str], age: timedelta) -> list[Leftover]:

@@ -110,7 +110,9 @@ def learn(plan: Plan, progress: "Callable[[EpochRecord], None]") -> "TabDAR | No
         return None
     if way is Way.FIT:
         return steps.fit_model(plan, progress)
-    earlier = TabDAR.load(plan.home / served.FOLDER / served.MODEL)
+    last = Served.read(plan.home)
+    assert last is not None  # else the way were a fit from nothing
+    earlier = TabDAR.load(last.directory(plan))
     if way is Way.WARM:
         return steps.fit_model(_short(plan), progress, earlier)
     _, rows, contract = steps.last_snapshot(plan)
@@ -150,7 +152,7 @@ def _waiting(plan: Plan, last: Served, due: Due, rows: pa.Table, contract: Contr
     parts, taken = plan.partitions, shelf.get(plan.home, "snapshot")
     if parts is None or not due.fresh:
         return
-    codec = checkpoint.describe(plan.home / served.FOLDER / served.MODEL).codec
+    codec = checkpoint.describe(last.directory(plan)).codec
     for part in map(parts.part, due.fresh):
         if part.key in due.never:
             yield Demand(Way.SAMPLE, f"partition {part.key!r} was not released yet")
@@ -165,7 +167,7 @@ def _released(plan: Plan, last: Served | None, now: Release | None) -> Iterator[
         yield Demand(Way.FIT, f"nothing was released as {plan.target} yet")
         return
     try:
-        checkpoint.verify(plan.home / served.FOLDER / served.MODEL)
+        checkpoint.verify(last.directory(plan))
     except ModelDirectoryError as error:
         yield Demand(Way.FIT, f"the model of {last.release} cannot be used: {error}")
 
@@ -210,7 +212,7 @@ def _compare(plan: Plan, last: Served, rows: pa.Table, contract: Contract) -> _C
         return _Compared((), changed, None)
     demands = [*_schema(plan, before, contract, rows)]
     if not demands:
-        codec = checkpoint.describe(plan.home / served.FOLDER / served.MODEL).codec
+        codec = checkpoint.describe(last.directory(plan)).codec
         demands += [Demand(Way.FIT, fact) for fact in unspoken(codec, rows, contract.schema)]
     if plan.rows is None:
         demands += grown(plan.refresh, last.rows, rows.num_rows)

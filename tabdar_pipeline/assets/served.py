@@ -1,8 +1,7 @@
 """What the last release was made of, kept until the next one: the model, its snapshot, contract and settings.
 
-    <home>/served/model           the model directory
     <home>/served/contract.yaml   what its snapshot satisfied
-    <home>/served/served.json     the record
+    <home>/served/served.json     the record, which names the model; models.py keeps it
     <home>/snapshots/             holds the snapshot that the model was fitted on
 
 The folder is written aside and renamed. Where a run was cut off between the release and this, the model's
@@ -19,13 +18,13 @@ from typing import Any
 
 import tabdar_pipeline
 from tabdar_pipeline import checkpoint
-from tabdar_pipeline.assets import shelf
+from tabdar_pipeline.assets import models, shelf
 from tabdar_pipeline.assets.plan import Plan
 from tabdar_pipeline.errors import StorageError
 from tabdar_pipeline.schemas.contract import Contract
 from tabdar_pipeline.warehouse.snapshot import Snapshot
 
-FOLDER, MODEL, CONTRACT, RECORD = "served", "model", "contract.yaml", "served"
+FOLDER, CONTRACT, RECORD = "served", "contract.yaml", "served"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +49,13 @@ class Served:
         """The rows that the model was fitted on, holdout among them."""
         return home / "snapshots" / f"{self.learned[:16]}.parquet"
 
+    def directory(self, plan: Plan) -> Path:
+        """The model."""
+        return models.at(plan.storage, plan.target, self.model)
+
 
 def keep(plan: Plan, model: Path, contract: Path, taken: Snapshot, release: str) -> Served:
-    """Keep what a release was made of, in the place of what the one before was made of.
+    """Record what a release was made of, in the place of what the one before was made of.
 
     Partitions of one model share it: the first of them that is released keeps it for all.
     """
@@ -65,7 +68,7 @@ def keep(plan: Plan, model: Path, contract: Path, taken: Snapshot, release: str)
     folder = plan.home / FOLDER
     aside = folder.with_name(f".{FOLDER}-{os.getpid()}")
     try:
-        shutil.copytree(model, aside / MODEL)
+        aside.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(contract, aside / CONTRACT)
         (aside / f"{RECORD}.json").write_text(json.dumps(asdict(record), indent=1), encoding="utf-8")
         shutil.rmtree(folder, ignore_errors=True)

@@ -9,21 +9,23 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tabdar_pipeline import checkpoint
-from tabdar_pipeline.assets import leftovers, partitioned, served, shelf
+from tabdar_pipeline.assets import leftovers, models, partitioned, retiring, served, shelf
 from tabdar_pipeline.assets.plan import Plan
-from tabdar_pipeline.errors import SourceError, Violation
+from tabdar_pipeline.errors import ReleaseRefused, SourceError, Violation
 from tabdar_pipeline.fitting import FitSettings
+from tabdar_pipeline.quality.audit import Audit
 from tabdar_pipeline.quality.figures import Figures, evaluate
 from tabdar_pipeline.quality.holdout import split
 from tabdar_pipeline.release.decision import Decision, decide
 from tabdar_pipeline.release.manifest import Manifest, library_versions
+from tabdar_pipeline.release.terms import terms
 from tabdar_pipeline.sampling.draws import Place
 from tabdar_pipeline.schemas.contract import Contract
 from tabdar_pipeline.schemas.infer import infer_schema
 from tabdar_pipeline.schemas.suite import SuiteResult, run_suite
 from tabdar_pipeline.warehouse.catalog import describe
 from tabdar_pipeline.warehouse.duckdb import Warehouse
-from tabdar_pipeline.warehouse.publish import Release, publish, retain
+from tabdar_pipeline.warehouse.publish import Release, publish
 from tabdar_pipeline.warehouse.references import Bound, bind, referable, released
 from tabdar_pipeline.warehouse.snapshot import Snapshot, snapshot
 
@@ -227,22 +229,11 @@ def judge_candidate(plan: Plan, progress: Callable[[str, float], None]) -> Judge
 
 def publish_release(plan: Plan, warehouse: Warehouse) -> Release:
     """Publish the accepted candidate; one that was refused, or judged for other rows, never is."""
-    from tabdar_pipeline.errors import ReleaseRefused
-
     taken, rows, contract = last_snapshot(plan)
     judged, drawn = shelf.get(plan.desk, "judged"), shelf.get(plan.desk, "drawn")
-    if not judged["decision"]["passed"]:
-        raise ReleaseRefused(plan.target, tuple(judged["decision"]["reasons"]))
     model = checkpoint.describe(plan.home / MODEL)
-    now = (checkpoint.file_hash(plan.desk / CANDIDATE), taken.data_version, model.fingerprint)
-    if now != (judged["candidate"], judged["data_version"], judged["model"]):
-        raise ReleaseRefused(
-            plan.target,
-            (
-                "snapshot, model or candidate are newer than their report: materialize candidate and report again",
-            ),
-        )
-    libraries = library_versions()
+    _refuse_unjudged(plan, judged, taken, model.fingerprint)
+    libraries, attacks = library_versions(), judged["figures"].get("audit")
     manifest = Manifest(
         source=source_record(plan, taken),
         contract_hash=contract.hash,
@@ -258,9 +249,12 @@ def publish_release(plan: Plan, warehouse: Warehouse) -> Release:
         protected=model.codec.to_json()["protected"],
         refresh=shelf.get(plan.home, "drift")["refresh"] | served.beginnings(model),
         references=drawn["references"],
+        intervals={} if attacks is None else Audit.from_json(attacks).intervals,
+        terms=terms(contract, plan.desk / CANDIDATE),
         partition={} if plan.part is None else partitioned.facts(plan, taken, rows, Place(**drawn["place"])),
     )
     comments = describe(warehouse, plan.table).comments
+    models.keep(plan.storage, plan.target, plan.home / MODEL)
     release = publish(
         warehouse,
         plan.target,
@@ -275,12 +269,28 @@ def publish_release(plan: Plan, warehouse: Warehouse) -> Release:
     return release
 
 
+def _refuse_unjudged(plan: Plan, judged: dict[str, Any], taken: Snapshot, model: str) -> None:
+    """Raise ReleaseRefused where the candidate was refused, or is not the one that was judged."""
+    if not judged["decision"]["passed"]:
+        raise ReleaseRefused(plan.target, tuple(judged["decision"]["reasons"]))
+    now = (checkpoint.file_hash(plan.desk / CANDIDATE), taken.data_version, model)
+    if now != (judged["candidate"], judged["data_version"], judged["model"]):
+        raise ReleaseRefused(
+            plan.target,
+            (
+                "snapshot, model or candidate are newer than their report: materialize candidate and report again",
+            ),
+        )
+
+
 def retire_old(plan: Plan, warehouse: Warehouse) -> list[str]:
     """Retire what the plan does not keep, and what runs that were cut off left; the releases whose rows went."""
     leftovers.remove(leftovers.in_home(plan.root))
     if plan.keep is None:
         return []
-    return [release.identifier for release in retain(warehouse, plan.target, plan.keep)]
+    return [
+        release.identifier for release in retiring.retain(warehouse, plan.target, plan.keep, plan.storage)
+    ]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,20 +1,13 @@
 """`tabdar release`: what was published, and what is served."""
 
 import json
-from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
 from tabdar_pipeline.cli.options import JsonOption
 from tabdar_pipeline.console import progress_bar
-from tabdar_pipeline.errors import StorageError
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from tabdar_pipeline.warehouse.publish import Release
 
 app = typer.Typer(help="Releases in a warehouse.", no_args_is_help=True)
 WarehouseFile = Annotated[Path, typer.Argument(help="The .duckdb file.")]
@@ -24,6 +17,12 @@ OfPartition = Annotated[
     str | None,
     typer.Option("--partition", help="The partition, where the target has them: its served release."),
 ]
+OfModel = Annotated[
+    Path | None,
+    typer.Option("--model", help="The model that made it, where it is not the one kept in `--storage`."),
+]
+Storage = Annotated[Path, typer.Option(help="Run data of all tables: `storage` in YAML.")]
+STORAGE = Path(".tabdar")
 
 
 @app.command("list")
@@ -33,19 +32,21 @@ def show_all(
     partition: Annotated[str | None, typer.Option(help="Releases of this partition.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """List releases, newest first; * is served."""
+    """List releases, newest first, with their approvals; * is served."""
     from tabdar_pipeline.warehouse.duckdb import Warehouse
-    from tabdar_pipeline.warehouse.publish import releases
+    from tabdar_pipeline.warehouse.stages import staged
 
-    found = [it for it in releases(Warehouse(warehouse), target) if partition in {None, it.partition}]
+    found = staged(Warehouse(warehouse), target, partition)
     if as_json:
-        typer.echo(json.dumps({"releases": [_release_facts(it) for it in found]}))
+        typer.echo(json.dumps({"releases": [it.to_json() for it in found]}))
         return
-    for it in found:
+    for each in found:
+        it, said = each.release, each.promotion
+        approved = f", promoted {said.promoted:%Y-%m-%d %H:%M} by {said.who}: {said.why}" if said else ""
         retired = f", retired {it.retired:%Y-%m-%d %H:%M}" if it.retired else ""
         typer.echo(
             f"{'*' if it.served else ' '} {it.label}  {it.created:%Y-%m-%d %H:%M}  "
-            f"{it.row_count:,} rows{retired}"
+            f"{it.row_count:,} rows{approved}{retired}"
         )
 
 
@@ -56,11 +57,11 @@ def show(
     number: OneRelease = None,
     partition: OfPartition = None,
 ) -> None:
-    """Print one release's manifest."""
+    """Print one release's record as JSON: its stage, approvals and manifest."""
     from tabdar_pipeline.warehouse.duckdb import Warehouse
-    from tabdar_pipeline.warehouse.publish import find
+    from tabdar_pipeline.warehouse.stages import staged_one
 
-    typer.echo(json.dumps(_release_facts(find(Warehouse(warehouse), target, number, partition)), indent=1))
+    typer.echo(json.dumps(staged_one(Warehouse(warehouse), target, number, partition).to_json(), indent=1))
 
 
 @app.command("verify")
@@ -69,34 +70,35 @@ def check(
     target: Target,
     number: OneRelease = None,
     partition: OfPartition = None,
+    model: OfModel = None,
+    storage: Storage = STORAGE,
 ) -> None:
-    """Check that a release's rows are those that were published; of all partitions, where none is named."""
-    from tabdar_pipeline.warehouse.duckdb import Warehouse
-    from tabdar_pipeline.warehouse.publish import serving, verify
+    """Check that a release is as it was published: tables, views, record, manifest, copy, and its model where it is kept.
 
-    at = Warehouse(warehouse)
-    numbers = [it.number for it in serving(at, target, partition)] if number is None else [number]
-    for each in numbers:
-        found = verify(at, target, each, partition)
-        if not found:
-            raise StorageError(
-                f"release {found.release.identifier!r} must be as it was published, however: "
-                f"{'; '.join(found.problems)}. Serve another: tabdar release rollback"
-            )
-        typer.echo(f"{found.release.label}: as it was published")
+    Of all partitions that are served, where neither a release nor a partition is named.
+    """
+    from tabdar_pipeline.assets.inspection import inspect
+    from tabdar_pipeline.warehouse.duckdb import Warehouse
+
+    for found in inspect(Warehouse(warehouse), target, storage, number, partition, model):
+        typer.echo(f"{found.label}: as it was published")
 
 
 @app.command("rollback")
 def serve(
     warehouse: WarehouseFile,
     target: Target,
-    number: Annotated[int, typer.Argument(help="The release to serve again.")],
+    number: Annotated[
+        int | None,
+        typer.Argument(help="The release to serve again; the one before the served one if not given."),
+    ] = None,
+    partition: OfPartition = None,
 ) -> None:
     """Serve an earlier release again."""
     from tabdar_pipeline.warehouse.duckdb import Warehouse
     from tabdar_pipeline.warehouse.publish import rollback
 
-    typer.echo(f"{rollback(Warehouse(warehouse), target, number).label} is served")
+    typer.echo(f"{rollback(Warehouse(warehouse), target, number, partition).label} is served")
 
 
 @app.command("withdraw")
@@ -132,33 +134,29 @@ def approve(
 
 
 @app.command("reproduce")
-def redraw(
+def draw_again(
     warehouse: WarehouseFile,
     target: Target,
-    model: Annotated[Path, typer.Argument(help="The model it was drawn from: served/model in its storage.")],
     number: OneRelease = None,
     partition: OfPartition = None,
+    model: OfModel = None,
+    storage: Storage = STORAGE,
 ) -> None:
-    """Draw a release again from its manifest, and say whether every row is the same."""
-    from tabdar_pipeline.reproduction import reproduce
+    """Draw a release again from its manifest and its model, and say whether every row is the same."""
+    from tabdar_pipeline.assets.inspection import redraw
     from tabdar_pipeline.warehouse.duckdb import Warehouse
 
     with progress_bar("drawing") as tell:
-        found = reproduce(
+        found = redraw(
             Warehouse(warehouse),
             target,
-            model,
+            storage,
             number,
-            lambda done, rows: tell(done / rows, f"{done:,} of {rows:,} rows"),
             partition,
+            model,
+            lambda done, rows: tell(done / rows, f"{done:,} of {rows:,} rows"),
         )
-    if found.row is not None:
-        raise StorageError(
-            f"release {found.release.identifier!r} must come back from its manifest, however row {found.row:,}, "
-            f"of block {found.block:,}, differs first. Verify it (tabdar release verify), and compare its "
-            "manifest's libraries with those installed."
-        )
-    typer.echo(f"{found.release.identifier}: {found.release.row_count:,} rows, each as it was published")
+    typer.echo(f"{found.identifier}: {found.row_count:,} rows, each as it was published")
 
 
 @app.command("retire")
@@ -166,12 +164,13 @@ def drop(
     warehouse: WarehouseFile,
     target: Target,
     number: Annotated[int, typer.Argument(help="The release to retire; never one in use.")],
+    storage: Storage = STORAGE,
 ) -> None:
-    """Drop a release's rows and copy; its record and manifest stay."""
+    """Drop a release's rows and copy, and its model where no other release has it; record and manifest stay."""
+    from tabdar_pipeline.assets.retiring import retire
     from tabdar_pipeline.warehouse.duckdb import Warehouse
-    from tabdar_pipeline.warehouse.publish import retire
 
-    typer.echo(f"{retire(Warehouse(warehouse), target, number).identifier} is retired")
+    typer.echo(f"{retire(Warehouse(warehouse), target, number, storage).identifier} is retired")
 
 
 @app.command("diff")
@@ -188,8 +187,7 @@ def differ(
 
     found = compare(Warehouse(warehouse), target, before, after)
     if as_json:
-        facts = {"differences": [asdict(it) for it in found.differences], "drift": found.drift}
-        typer.echo(json.dumps(facts))
+        typer.echo(json.dumps(found.to_json()))
         return
     for it in found.differences:
         typer.echo(f"{it.fact}: {it.before} -> {it.after}")
@@ -198,7 +196,7 @@ def differ(
 
 
 @app.command("export")
-def hand_on(
+def export(
     warehouse: WarehouseFile,
     target: Target,
     folder: Annotated[Path, typer.Argument(help="A new folder.")],
@@ -206,22 +204,8 @@ def hand_on(
     partition: OfPartition = None,
 ) -> None:
     """Write a release to hand on: parquet, manifest, data contract (ODCS), dbt source, data and model cards."""
-    from tabdar_pipeline.release.documents import Released, documents
+    from tabdar_pipeline.assets.exporting import hand_on
     from tabdar_pipeline.warehouse.duckdb import Warehouse
-    from tabdar_pipeline.warehouse.export import Exported, export
-    from tabdar_pipeline.warehouse.names import Relation
 
-    def texts(it: Exported) -> "Mapping[str, str]":
-        view = Relation.parse(it.release.target)
-        return documents(Released(view.schema, view.name, it.types, it.comments, it.release.manifest))
-
-    release = export(Warehouse(warehouse), target, folder, texts, number, partition)
+    release = hand_on(Warehouse(warehouse), target, folder, number, partition)
     typer.echo(f"{folder}: {release.identifier}, {release.row_count:,} rows")
-
-
-def _release_facts(it: "Release") -> dict[str, Any]:
-    return asdict(it) | {
-        "copy": str(it.copy) if it.copy else None,
-        "created": it.created.isoformat(),
-        "retired": it.retired.isoformat() if it.retired else None,
-    }

@@ -36,6 +36,11 @@ class Audit:
     secrets: Mapping[str, Risk]
     rows: Mapping[str, int]  # that were attacked and looked at
 
+    @property
+    def intervals(self) -> dict[str, list[float]]:
+        """Both ends of each risk, of which policy and figures look at the lower."""
+        return {name: [risk.low, risk.high] for name, risk in self.risks.items()}
+
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> Self:
         """The audit that `dataclasses.asdict` wrote."""

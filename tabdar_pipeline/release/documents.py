@@ -7,6 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tabdar_pipeline.quality import audit
+
+ATTACKS = (*audit.NAMES, audit.LIKELIHOOD)
 ODCS = "v3.0.2"
 _LOGICAL = {
     "BOOLEAN": "boolean",
@@ -41,6 +44,14 @@ class Released:
         """
         return f"{self.manifest['number']}.0.0"
 
+    def terms(self, column: str) -> Mapping[str, Any]:
+        """What every row of the view keeps of a column; a manifest of before does not say.
+
+        Other partitions may have other values.
+        """
+        found: Mapping[str, Any] = self.manifest.get("terms", {}).get(column, {})
+        return {**found, "values": None} if self.partition else found
+
     @property
     def imputed(self) -> bool:
         """Whether its rows are real ones whose missing cells were filled."""
@@ -71,6 +82,9 @@ def data_contract(it: Released) -> dict[str, Any]:
             "physicalType": kind,
             "logicalType": logical_type(kind),
             **({"description": it.comments[name]} if name in it.comments else {}),
+            "required": bool(it.terms(name).get("required")),
+            "unique": bool(it.terms(name).get("unique")),
+            **_quality(it.terms(name)),
         }
         for name, kind in it.types.items()
     ]
@@ -86,7 +100,13 @@ def data_contract(it: Released) -> dict[str, Any]:
         "description": _described(it),
         "servers": [server],
         "schema": [
-            {"name": it.table, "physicalType": "table", "logicalType": "object", "properties": properties}
+            {
+                "name": it.table,
+                "physicalType": "view",
+                "logicalType": "object",
+                "properties": properties,
+                **({} if it.partition else {"quality": [_library("rowCount", mustBe=it.manifest["rows"])]}),
+            }
         ],
         "customProperties": [
             {"property": "rowCount", "value": it.manifest["rows"]},
@@ -95,6 +115,21 @@ def data_contract(it: Released) -> dict[str, Any]:
             *([{"property": "partition", "value": it.partition}] if it.partition else []),
         ],
     }
+
+
+def _quality(terms: Mapping[str, Any]) -> dict[str, Any]:
+    """Rules of ODCS's library for one column."""
+    rules: list[dict[str, Any]] = []
+    if terms.get("unique"):
+        rules.append(_library("duplicateCount", mustBe=0))
+    if terms.get("values") is not None:
+        rules.append(_library("validValues", validValues=list(terms["values"])))
+    return {"quality": rules} if rules else {}
+
+
+def _library(rule: str, **wanted: Any) -> dict[str, Any]:
+    """A rule that the standard defines."""
+    return {"type": "library", "rule": rule, **wanted}
 
 
 def _described(it: Released) -> dict[str, str]:
@@ -109,8 +144,21 @@ def _described(it: Released) -> dict[str, str]:
     return {
         "purpose": f"Synthetic rows that stand for {table}.",
         "usage": "Analysis, development, tests and teaching, where the real rows must not go.",
-        "limitations": "No row is a real one: do not use it for decisions about single persons or things.",
+        "limitations": f"{_copied(it.manifest)}Do not use it for decisions about single persons or things.",
     }
+
+
+def _copied(manifest: Mapping[str, Any]) -> str:
+    """What was found of rows that equal a real one; nothing where that was not measured."""
+    share = manifest.get("figures", {}).get("copies")
+    if share is None:
+        return ""
+    if share == 0:
+        return "Of the rows that were compared, none equals a row that was learned. "
+    return (
+        f"Of the rows that were compared, {share:.2%} equal a row that was learned; among fresh real rows "
+        f"{manifest['floor']['copies']:.2%} would. "
+    )
 
 
 def dbt_sources(it: Released) -> dict[str, Any]:
@@ -120,6 +168,7 @@ def dbt_sources(it: Released) -> dict[str, Any]:
             "name": name,
             "data_type": kind,
             **({"description": it.comments[name]} if name in it.comments else {}),
+            **_tests(it.terms(name)),
         }
         for name, kind in it.types.items()
     ]
@@ -129,6 +178,16 @@ def dbt_sources(it: Released) -> dict[str, Any]:
         "columns": columns,
     }
     return {"version": 2, "sources": [{"name": it.schema, "schema": it.schema, "tables": [entry]}]}
+
+
+def _tests(terms: Mapping[str, Any]) -> dict[str, Any]:
+    """Tests of dbt's own, of one column."""
+    tests: list[Any] = [
+        name for name, key in (("not_null", "required"), ("unique", "unique")) if terms.get(key)
+    ]
+    if terms.get("values") is not None:
+        tests.append({"accepted_values": {"values": list(terms["values"])}})
+    return {"data_tests": tests} if tests else {}
 
 
 def data_card(it: Released) -> str:
@@ -157,16 +216,11 @@ def data_card(it: Released) -> str:
 
 def _measured(manifest: Mapping[str, Any]) -> list[str]:
     """Of synthetic rows: figures, privacy and limits."""
-    policy = manifest["settings"].get("policy") or {}
-    figures = (
-        (
-            name,
-            _shown(value),
-            _shown(manifest["floor"].get(name)),
-            _shown(policy.get(name, policy.get(f"{name}_gap"))),
-        )
+    figures = [
+        (name, _shown(value), _shown(manifest["floor"].get(name)), _shown(_allowed(manifest, name)))
         for name, value in manifest["figures"].items()
-    )
+        if name not in ATTACKS
+    ]
     return [
         "## How near it is to the real rows",
         "",
@@ -179,7 +233,7 @@ def _measured(manifest: Mapping[str, Any]) -> list[str]:
         "",
         "## Privacy",
         "",
-        "Figures from `near_copies` on are attacks: what is surely gained on training rows beyond unseen ones, 0 to 1.",
+        *_attacked(manifest),
         "No differential privacy is guaranteed. What was kept back before learning:",
         "",
         *_protected(manifest.get("protected") or {}),
@@ -189,6 +243,39 @@ def _measured(manifest: Mapping[str, Any]) -> list[str]:
         "Rare patterns are blurred: what fewer rows share than the threshold is not learned. Rules of the source that its",
         "contract does not name hold nearly, not exactly. That missing values are missing at random cannot be shown from data.",
     ]
+
+
+def _attacked(manifest: Mapping[str, Any]) -> list[str]:
+    """The attacks of the audit in its order, each with both ends of its risk."""
+    ends = manifest.get("intervals", {})
+    rows = [
+        (
+            name,
+            _shown(manifest["figures"][name]),
+            _shown(ends[name][1]) if name in ends else "not recorded",
+            _shown(_allowed(manifest, name)),
+        )
+        for name in ATTACKS
+        if name in manifest["figures"]
+    ]
+    if not rows:
+        return []
+    return [
+        "### Attacks",
+        "",
+        (
+            "What an attack gains on training rows beyond unseen ones, 0 to 1: between the two ends with 95 % confidence. The "
+            "policy binds the lower end."
+        ),
+        "",
+        *_table(("attack", "at least", "at most", "policy"), rows),
+        "",
+    ]
+
+
+def _allowed(manifest: Mapping[str, Any], figure: str) -> Any:
+    policy = manifest["settings"].get("policy") or {}
+    return policy.get(figure, policy.get(f"{figure}_gap"))
 
 
 def _filled(manifest: Mapping[str, Any]) -> list[str]:

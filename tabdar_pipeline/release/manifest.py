@@ -47,6 +47,8 @@ class Manifest:
     protected: Mapping[str, Any] = field(default_factory=dict)  # by column: what was kept back, in counts
     refresh: Mapping[str, Any] = field(default_factory=dict)  # the way that was gone, why, and the drift
     references: Mapping[str, Any] = field(default_factory=dict)  # by foreign key: the release it refers to
+    intervals: Mapping[str, Any] = field(default_factory=dict)  # by attack: both ends of the risk
+    terms: Mapping[str, Any] = field(default_factory=dict)  # by column: what every row keeps
     partition: Mapping[str, Any] = field(default_factory=dict)  # which one, and how its rows were drawn
 
     def to_json(self) -> dict[str, Any]:

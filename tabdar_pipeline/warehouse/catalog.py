@@ -67,7 +67,7 @@ def describe(warehouse: Warehouse, name: str) -> Description:
             _keys(connection, relation),
             _references(connection, relation),
             _table_comment(connection, relation),
-            _column_comments(connection, relation),
+            column_comments(connection, relation),
         )
 
 
@@ -222,7 +222,8 @@ def _table_comment(connection: Connection, relation: Relation) -> str | None:
     return rows[0][0] if rows else None
 
 
-def _column_comments(connection: Connection, relation: Relation) -> dict[str, str]:
+def column_comments(connection: Connection, relation: Relation) -> dict[str, str]:
+    """What is said of the columns of a table or view, where something is."""
     rows = connection.execute(
         "SELECT column_name, comment FROM duckdb_columns() WHERE database_name = current_database() "
         "AND schema_name = ? AND table_name = ? AND comment IS NOT NULL ORDER BY column_index",

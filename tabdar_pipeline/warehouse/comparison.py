@@ -1,7 +1,7 @@
 """What changed between two releases: columns, rows, how they were made, their figures, their distributions."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import pyarrow as pa
@@ -13,10 +13,22 @@ from tabdar_pipeline.schemas.table import TableSchema
 from tabdar_pipeline.warehouse.catalog import carried, types_of
 from tabdar_pipeline.warehouse.duckdb import Connection, Warehouse
 from tabdar_pipeline.warehouse.names import Relation
-from tabdar_pipeline.warehouse.releases import Release, one_of, recorded, refuse_retired
+from tabdar_pipeline.warehouse.releases import Release, one_of, recorded
 
 COMPARED = 50_000  # rows of each release, drawn with a fixed seed
-_RECORDED = ("source", "contract_hash", "code_version", "libraries", "model_fingerprint", "seeds", "settings")
+_RECORDED = (  # of the manifest
+    *(
+        "source",
+        "contract_hash",
+        "terms",
+        "code_version",
+        "libraries",
+        "model_fingerprint",
+        "seeds",
+        "settings",
+    ),
+    *("figures", "floor", "intervals"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,28 +49,37 @@ class Comparison:
     differences: tuple[Difference, ...]
     drift: Mapping[str, float]  # percent, by column that both have: KS distance or total variation
 
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return {"differences": [asdict(it) for it in self.differences], "drift": dict(self.drift)}
+
 
 def compare(warehouse: Warehouse, target: str, before: int, after: int) -> Comparison:
-    """Compare two releases; raises SourceError where one is not there, or was retired."""
+    """Compare two releases; one that was retired is compared by its manifest, without drift."""
     with warehouse.connect(read_only=True) as connection:
         found = recorded(connection, target)
         pair = (one_of(found, target, before), one_of(found, target, after))
-        for release in pair:
-            refuse_retired(release)
-        types = [types_of(connection, f"SELECT * FROM {Relation.parse(it.relation).sql}") for it in pair]
+        types = [_types(connection, it) for it in pair]
+        kept = not any(it.retired for it in pair)
         both = {name: kind for name, kind in types[0].items() if types[1].get(name) == kind}
-        tables = [_sample(connection, it, both) for it in pair]
-    facts = [_facts(it, kinds) for it, kinds in zip(pair, types, strict=True)]
-    return Comparison(*pair, tuple(_differences(*facts)), _drift(tables, target))
+        tables = [_sample(connection, it, both) for it in pair] if kept else []
+    facts = [_facts(it, kinds if all(types) else {}) for it, kinds in zip(pair, types, strict=True)]
+    return Comparison(*pair, tuple(_differences(*facts)), _drift(tables, target) if kept else {})
+
+
+def _types(connection: Connection, release: Release) -> dict[str, str]:
+    """Of a release whose rows are gone, as its manifest says; none where it is older than that."""
+    if release.retired:
+        return {it["name"]: it["type"] for it in release.manifest.get("columns", ())}
+    return types_of(connection, f"SELECT * FROM {Relation.parse(release.relation).sql}")
 
 
 def _facts(release: Release, types: Mapping[str, str]) -> dict[str, Any]:
-    manifest = release.manifest
-    recorded_facts = {name: manifest[name] for name in _RECORDED if name in manifest}
+    recorded_facts = {name: release.manifest[name] for name in _RECORDED if name in release.manifest}
     return {
         "rows": release.row_count,
         **{f"type of {name}": kind for name, kind in types.items()},
-        **dict(_flat("", {**recorded_facts, "figures": manifest.get("figures", {})})),
+        **dict(_flat("", recorded_facts)),
     }
 
 

@@ -80,7 +80,7 @@ def _refuse_foreign_copy(copy: Path) -> None:
 
 
 def _settle_one(staged: Path, release: Release) -> None:
-    if not _belongs(staged, release):
+    if not manifest_is_of(staged, release):
         discard(staged)
         return
     final = staged.with_name(f"r{release.number:04d}")
@@ -90,9 +90,10 @@ def _settle_one(staged: Path, release: Release) -> None:
         return
 
 
-def _belongs(staged: Path, release: Release) -> bool:
+def manifest_is_of(folder: Path, release: Release) -> bool:
+    """Whether the manifest in a folder is the one of that release."""
     try:
-        text = (staged / _MANIFEST).read_text(encoding="utf-8")
+        text = (folder / _MANIFEST).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
         return False
     return text_hash(text) == release.manifest_hash

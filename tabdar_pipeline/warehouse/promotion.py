@@ -13,7 +13,7 @@ from tabdar_pipeline.warehouse.clashes import refuse_clash
 from tabdar_pipeline.warehouse.duckdb import Connection, Warehouse
 from tabdar_pipeline.warehouse.names import Relation
 from tabdar_pipeline.warehouse.releases import Release, in_order, kind, one_of, recorded, refuse_retired
-from tabdar_pipeline.warehouse.views import point
+from tabdar_pipeline.warehouse.views import View, point
 
 STAGE = "promoted"
 _TABLE = """
@@ -58,7 +58,9 @@ def promote(
         if not earlier:
             _refuse_taken(connection, release)
         _record(connection, made)
-        _point(connection, release)
+        view = promoted_view(connection, release.target)
+        assert view is not None
+        point(connection, view)
         return made
 
     return warehouse.transact(attempt)
@@ -128,12 +130,15 @@ def _record(connection: Connection, it: Promotion) -> None:
     )
 
 
-def _point(connection: Connection, release: Release) -> None:
-    """The view, and what the warehouse says about it."""
-    now, approved = promoted(connection, release.target), _approved(connection, release.target)
+def promoted_view(connection: Connection, target: str) -> View | None:
+    """The view of approved rows, and what the warehouse says about it; None where nothing was approved."""
+    now, approved = promoted(connection, target), _approved(connection, target)
+    if not approved:
+        return None
     said = "; ".join(_about(it, now[it.number]) for it in approved)
-    tables = [Relation.parse(it.relation) for it in approved]
-    point(connection, Relation.parse(release.target).beside(STAGE), tables, f"{kind(release)}: {said}")
+    tables = tuple(Relation.parse(it.relation) for it in approved)
+    name = Relation.parse(approved[0].target).beside(STAGE)
+    return View(name, tables, f"{kind(approved[0])}: {said}")
 
 
 def _approved(connection: Connection, target: str) -> list[Release]:

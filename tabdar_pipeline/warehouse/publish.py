@@ -9,7 +9,7 @@ served and nothing else. Where a folder is named, copies.py says what is written
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Lock
@@ -19,8 +19,8 @@ import pyarrow as pa
 
 from tabdar_pipeline.errors import ReleaseRefused, SourceError, StorageError, UsageError
 from tabdar_pipeline.warehouse.clashes import clash_of
+from tabdar_pipeline.warehouse.contents import Contents
 from tabdar_pipeline.warehouse.copies import copy_path, discard, settle, stage
-from tabdar_pipeline.warehouse.digest import rows_hash
 from tabdar_pipeline.warehouse.duckdb import Connection, Warehouse
 from tabdar_pipeline.warehouse.names import Relation, identifier, literal
 from tabdar_pipeline.warehouse.releases import (
@@ -33,6 +33,7 @@ from tabdar_pipeline.warehouse.releases import (
     releases,
     text_hash,
 )
+from tabdar_pipeline.warehouse.releases import companions as companions_of
 from tabdar_pipeline.warehouse.retention import retain, retire
 from tabdar_pipeline.warehouse.serving import rollback, serving, withdraw
 from tabdar_pipeline.warehouse.tables import create, fill, refuse_unknown_types
@@ -61,6 +62,7 @@ class Companion:
 
     rows: Path | pa.Table
     sql_types: Mapping[str, str]
+    comments: Mapping[str, str] = field(default_factory=dict)  # by column
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,14 +105,14 @@ def publish(
             settle(folder, relation, recorded(connection, str(relation)))
         _refuse_other_parts(recorded(connection, str(relation)), relation, partition)
         refuse_unknown_types(connection, relation, sql_types)
-        stamps = {**_beside(connection, relation, companions or {}), **_parted(manifest, partition)}
-        release = _published(connection, relation, rows, sql_types, {**manifest, **stamps}, folder)
+        _refuse_companions(connection, relation, companions or {})
+        facts = {**manifest, **_parted(manifest, partition)}
+        release = _published(connection, relation, rows, sql_types, companions or {}, facts, folder)
         _refuse_clash(connection, release)
+        table = Relation.parse(release.relation)
+        _comment(connection, release, table, Companion(rows, sql_types, comments or {}))
         for name, companion in (companions or {}).items():
-            table = Relation.parse(release.relation).beside(name)
-            create(connection, relation, table, companion.sql_types)
-            fill(connection, relation, table, companion.rows, companion.sql_types)
-        _comment(connection, release, sql_types, comments or {})
+            _comment(connection, release, table.beside(name), companion)
         record(connection, release, manifest_text(release.manifest))
         if folder is not None:
             staged.append(stage(connection, release, dict(sql_types), manifest_text(release.manifest)))
@@ -128,16 +130,13 @@ def publish(
     return release
 
 
-def _beside(
-    connection: Connection, target: Relation, companions: Mapping[str, Companion]
-) -> dict[str, list[str]]:
-    """The names of the companions, for the manifest; refused where a name is not ours."""
+def _refuse_companions(connection: Connection, target: Relation, companions: Mapping[str, Companion]) -> None:
+    """Raise where a companion's types are no types, or its name is not ours."""
     for name, companion in companions.items():
         refuse_unknown_types(connection, target, companion.sql_types)
         earlier = recorded(connection, str(target))
-        ours = any(name in release.manifest.get("companions", ()) for release in earlier)
+        ours = any(name in companions_of(release) for release in earlier)
         _refuse_taken(connection, target.beside(name), ours=ours)
-    return {"companions": sorted(companions)} if companions else {}
 
 
 def _parted(manifest: Mapping[str, Any], partition: Partition | None) -> dict[str, Any]:
@@ -209,37 +208,60 @@ def _published(
     target: Relation,
     rows: Path | pa.Table,
     types: Mapping[str, str],
+    companions: Mapping[str, Companion],
     manifest: Mapping[str, Any],
     folder: Path | None,
 ) -> Release:
-    """The filled table of the next number, with the manifest that says so."""
+    """The filled tables of the next number, with the manifest that says what they hold."""
     number = max((release.number for release in recorded(connection, str(target))), default=0) + 1
     table = target.release(number)
-    create(connection, target, table, types)
-    count = fill(connection, target, table, rows, types)
-    hashed = rows_hash(connection, f"SELECT * FROM {table.sql}")
+    made = _made(connection, target, table, Companion(rows, types))
+    beside = {
+        name: _made(connection, target, table.beside(name), it).contents.to_json()
+        for name, it in sorted(companions.items())
+    }
     created = datetime.now(UTC)
     stamp = {"target": str(target), "number": number, "relation": str(table), "created": created.isoformat()}
-    facts = {**manifest, **stamp, "rows": count, "rows_hash": hashed}
+    named = {"companions": list(beside), "beside": beside} if beside else {}
+    facts = {**manifest, **stamp, "rows": made.rows, **made.contents.to_json(), **named}
     copy = None if folder is None else copy_path(folder, target, number)
     sealed = text_hash(manifest_text(facts))
-    part = facts.get("partition", {}).get("key")
     return Release(
-        str(target), number, str(table), created, count, hashed, True, facts, sealed, copy, partition=part
+        str(target),
+        number,
+        str(table),
+        created,
+        made.rows,
+        made.contents.rows_hash,
+        True,
+        facts,
+        sealed,
+        copy,
+        partition=facts.get("partition", {}).get("key"),
     )
 
 
-def _comment(
-    connection: Connection, release: Release, types: Mapping[str, str], comments: Mapping[str, str]
-) -> None:
+@dataclass(frozen=True, slots=True)
+class _Made:
+    rows: int
+    contents: Contents
+
+
+def _made(connection: Connection, target: Relation, table: Relation, it: Companion) -> _Made:
+    """A new table, filled."""
+    create(connection, target, table, it.sql_types)
+    count = fill(connection, target, table, it.rows, it.sql_types)
+    return _Made(count, Contents.of(connection, f"SELECT * FROM {table.sql}"))
+
+
+def _comment(connection: Connection, release: Release, table: Relation, it: Companion) -> None:
     """Say in the warehouse itself that the rows are synthetic, and where their manifest is."""
-    what = kind(release)
+    what, beside = kind(release), "" if str(table) == release.relation else "beside "
     text = (
-        f"{what}: release {release.number} of {release.target}, {release.created:%Y-%m-%d %H:%M} UTC, "
+        f"{what}: {beside}release {release.number} of {release.target}, {release.created:%Y-%m-%d %H:%M} UTC, "
         f"by tabdar_pipeline. Manifest: tabdar.releases, SHA-256 {release.manifest_hash}."
     )
-    table = Relation.parse(release.relation).sql
-    connection.execute(f"COMMENT ON TABLE {table} IS {literal(text)}")
-    for name in types:
-        about = f"{what}. {comments.get(name, '')}".rstrip()
-        connection.execute(f"COMMENT ON COLUMN {table}.{identifier(name)} IS {literal(about)}")
+    connection.execute(f"COMMENT ON TABLE {table.sql} IS {literal(text)}")
+    for name in it.sql_types:
+        about = f"{what}. {it.comments.get(name, '')}".rstrip()
+        connection.execute(f"COMMENT ON COLUMN {table.sql}.{identifier(name)} IS {literal(about)}")

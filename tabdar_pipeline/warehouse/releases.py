@@ -12,7 +12,7 @@ from tabdar_pipeline.errors import SourceError
 from tabdar_pipeline.warehouse.duckdb import Connection, Warehouse
 from tabdar_pipeline.warehouse.names import Relation, resolved
 from tabdar_pipeline.warehouse.record import COLUMNS, make_writable, readable
-from tabdar_pipeline.warehouse.views import point
+from tabdar_pipeline.warehouse.views import View, point
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,13 +136,33 @@ def in_order(found: list[Release]) -> list[Release]:
 
 def point_at_served(connection: Connection, target: str) -> None:
     """Let the view of the target, and those of its companions, serve what the record says."""
-    serving = in_order([it for it in recorded(connection, target) if it.served])
-    view, tables = Relation.parse(target), [Relation.parse(it.relation) for it in serving]
-    point(connection, view, tables, f"{kind(serving[0])}: {_served(serving)}. See tabdar.releases.")
-    for name in dict.fromkeys(name for it in serving for name in it.manifest.get("companions", ())):
-        having = [it for it in serving if name in it.manifest.get("companions", ())]
-        beside = [Relation.parse(it.relation).beside(name) for it in having]
-        point(connection, view.beside(name), beside, None)
+    for view in served_views([it for it in recorded(connection, target) if it.served]):
+        point(connection, view)
+
+
+def served_views(served: list[Release]) -> list[View]:
+    """The view of a target that serves these releases, and those of their companions; none where none is served."""
+    if not served:
+        return []
+    serving = in_order(served)
+    target = Relation.parse(serving[0].target)
+    about = f"{kind(serving[0])}: {_served(serving)}. See tabdar.releases."
+    views = [View(target, tuple(Relation.parse(it.relation) for it in serving), about)]
+    for name in dict.fromkeys(name for it in serving for name in companions(it)):
+        beside = (Relation.parse(it.relation).beside(name) for it in serving if name in companions(it))
+        views.append(View(target.beside(name), tuple(beside), f"Beside {target}. {about}"))
+    return views
+
+
+def companions(release: Release) -> tuple[str, ...]:
+    """The names of the tables that were published with it."""
+    return tuple(release.manifest.get("companions", ()))
+
+
+def tables_of(release: Release) -> list[Relation]:
+    """Its immutable table, and its companions."""
+    table = Relation.parse(release.relation)
+    return [table, *(table.beside(name) for name in companions(release))]
 
 
 def _served(serving: list[Release]) -> str:

@@ -6,9 +6,8 @@ from datetime import UTC, datetime
 
 from tabdar_pipeline.errors import SourceError, UsageError
 from tabdar_pipeline.warehouse.duckdb import Connection, Warehouse, storage_error
-from tabdar_pipeline.warehouse.names import Relation
 from tabdar_pipeline.warehouse.promotion import promoted, refuse_promoted
-from tabdar_pipeline.warehouse.releases import Release, one_of, recorded
+from tabdar_pipeline.warehouse.releases import Release, one_of, recorded, tables_of
 
 
 def retire(warehouse: Warehouse, target: str, number: int) -> Release:
@@ -61,10 +60,8 @@ def _drop(connection: Connection, release: Release) -> None:
     """Drop its table and companions, and record when; dropped already, it stays as it is."""
     if release.retired:
         return
-    table = Relation.parse(release.relation)
-    for name in release.manifest.get("companions", ()):
-        connection.execute(f"DROP TABLE IF EXISTS {table.beside(name).sql}")
-    connection.execute(f"DROP TABLE IF EXISTS {table.sql}")
+    for table in tables_of(release):
+        connection.execute(f"DROP TABLE IF EXISTS {table.sql}")
     connection.execute(
         "UPDATE tabdar.releases SET retired = ? WHERE target = ? AND number = ?",
         [datetime.now(UTC).replace(tzinfo=None), release.target, release.number],

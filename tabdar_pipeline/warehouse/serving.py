@@ -21,17 +21,38 @@ def serving(warehouse: Warehouse, target: str, partition: str | None = None) -> 
     return found or [find(warehouse, target, None, partition)]  # which says that there is none
 
 
-def rollback(warehouse: Warehouse, target: str, number: int) -> Release:
-    """Serve that release again, earlier or later, in one transaction; other partitions stay as they are."""
+def rollback(
+    warehouse: Warehouse, target: str, number: int | None = None, partition: str | None = None
+) -> Release:
+    """Serve a release again, in one transaction; other partitions stay as they are.
+
+    Without a number it is the newest before the one that is served, of those that have their rows.
+    """
 
     def serve_again(connection: Connection) -> Release:
-        release = one_of(recorded(connection, target), target, number)
+        found = recorded(connection, target)
+        release = (
+            _before(found, target, partition) if number is None else one_of(found, target, number, partition)
+        )
         refuse_retired(release)
-        refuse_clash(connection, release, [it for it in recorded(connection, target) if it.served])
+        refuse_clash(connection, release, [it for it in found if it.served])
         serve(connection, release)
-        return one_of(recorded(connection, target), target, number)
+        return one_of(recorded(connection, target), target, release.number)
 
     return warehouse.transact(serve_again)
+
+
+def _before(found: list[Release], target: str, partition: str | None) -> Release:
+    """The newest release before the one that is served, of its partition."""
+    served = one_of(found, target, None, partition)
+    of_it = [it for it in found if it.partition == served.partition and not it.retired]
+    older = [it for it in of_it if it.number < served.number]
+    if not older:
+        raise SourceError(
+            f"release {served.identifier!r} must have one before it to be rolled back, however there is none whose rows "
+            "are kept. Name a later release, or publish another."
+        )
+    return older[0]
 
 
 def withdraw(warehouse: Warehouse, target: str, partition: str) -> Release:
