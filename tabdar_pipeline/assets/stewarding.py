@@ -6,12 +6,14 @@ from typing import Literal
 import dagster as dg
 from pydantic import Field
 
-from tabdar_pipeline.assets.plan import TARGET_TAG, Plan
+from tabdar_pipeline.assets.plan import Plan
 from tabdar_pipeline.assets.resources import WarehouseResource
 from tabdar_pipeline.errors import StorageError, UsageError
 from tabdar_pipeline.warehouse.duckdb import Warehouse
 from tabdar_pipeline.warehouse.promotion import promote
 from tabdar_pipeline.warehouse.publish import retire, rollback, serving, verify, withdraw
+
+STEWARD_TAG = "tabdar/steward"  # of a run: the release that a person looks after; it makes none
 
 
 class Stewardship(dg.Config):
@@ -45,7 +47,7 @@ def stewarding_job(plan: Plan, release: dg.AssetKey, group: str) -> dg.JobDefini
     @dg.job(
         name=f"steward_{group}",
         description=f"Verify, roll back, promote, retire or withdraw a release of {plan.target}.",
-        tags={TARGET_TAG: plan.target},
+        tags={STEWARD_TAG: plan.target},
     )
     def job() -> None:
         steward()
