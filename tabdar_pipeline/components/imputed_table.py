@@ -94,4 +94,4 @@ class ImputedTable(Table):
         fill = self._job("fill", plan.table, [asset_specs[step] for step in filling])
         refresh = self._job("refresh", plan.table, asset_specs.values())
         subject = self._subject(plan.table, fill, asset_specs, partial(self.look, plan))
-        return self._definitions(subject, self.execute(plan, asset_specs), [refresh])
+        return self._definitions(subject, self.execute(plan, asset_specs), self.schedule, [refresh])

@@ -16,6 +16,7 @@ from tabdar_pipeline.assets.synthetic import Names, build_assets, specs
 from tabdar_pipeline.components.partitions import Partitions
 from tabdar_pipeline.components.refresh import Refresh
 from tabdar_pipeline.components.table import Table, TableScaffolder, Watch
+from tabdar_pipeline.components.ticks import Subject
 from tabdar_pipeline.release.policy import ReleasePolicy
 from tabdar_pipeline.warehouse.duckdb import Warehouse
 
@@ -149,26 +150,36 @@ class SyntheticTable(Table):
         """Assets, blocking checks, one job, and a schedule where one is asked for."""
         return self.definitions(Path(context.project_root))
 
-    def definitions(self, root: Path, after: Sequence[dg.AssetKey] = ()) -> dg.Definitions:
-        """The same for a project's root; `after` are releases that its foreign keys refer to."""
-        plan = self.plan(root)
+    def asset_specs(self, plan: Plan, after: Sequence[dg.AssetKey] = ()) -> dict[str, dg.AssetSpec]:
+        """The assets of the steps; `after` are releases that its foreign keys refer to."""
         steps = specs(plan)
         steps["snapshot"] = steps["snapshot"].merge_attributes(deps=after)
         condition = self._on_source()
         if condition is None and after:  # the source is no asset's: Dagster would wait for it
             source = dg.AssetSelection.assets(Names.of(plan).source)
             condition = dg.AutomationCondition.eager().ignore(source)
-        shared = {step: spec for step, spec in steps.items() if spec.partitions_def is None}
-        asset_specs = self._specs(plan, steps, shared, condition)
+        return self._specs(plan, steps, _shared(steps), condition)
+
+    def subject(self, plan: Plan, asset_specs: Mapping[str, dg.AssetSpec]) -> Subject:
+        """What ticks look at, and the job that they request."""
+        job = self._job("refresh", plan, _shared(asset_specs).values())
+        return self._subject(plan, job, asset_specs, partial(self.look, plan))
+
+    def definitions(
+        self, root: Path, after: Sequence[dg.AssetKey] = (), *, scheduled: bool = True
+    ) -> dg.Definitions:
+        """The same for a project's root; without the schedule where that is a family's."""
+        plan = self.plan(root)
+        asset_specs = self.asset_specs(plan, after)
         assets = self.execute(plan, asset_specs)
-        refresh = self._job("refresh", plan, [asset_specs[step] for step in shared])
-        subject = self._subject(plan, refresh, asset_specs, partial(self.look, plan))
+        subject = self.subject(plan, asset_specs)
+        cron = self.schedule if scheduled else None
         if plan.partitions is None:
-            return self._definitions(subject, assets, [])
-        parted = [spec for step, spec in asset_specs.items() if step not in shared]
+            return self._definitions(subject, assets, cron)
+        parted = [spec for step, spec in asset_specs.items() if step not in _shared(asset_specs)]
         release = self._job("release", plan, parted)
         sensor = self._continuing(plan, release, asset_specs)
-        return self._definitions(subject, assets, [release], [sensor])
+        return self._definitions(subject, assets, cron, [release], [sensor])
 
     def _continuing(
         self, plan: Plan, release: Any, asset_specs: Mapping[str, dg.AssetSpec]
@@ -183,3 +194,8 @@ class SyntheticTable(Table):
             release,
             f"Release the partitions of {plan.target} that have something new.",
         )
+
+
+def _shared(asset_specs: Mapping[str, dg.AssetSpec]) -> dict[str, dg.AssetSpec]:
+    """The steps that have no partitions."""
+    return {step: spec for step, spec in asset_specs.items() if spec.partitions_def is None}

@@ -50,7 +50,8 @@ class Source(dg.Model, dg.Resolvable):
         dict[str, str],
         Field(
             description="Foreign keys: by column, the schema.table.column that it refers to. That table is released "
-            "first, in the same database; keys that DuckDB knows of need not be said."
+            "first, in the same database. Keys that DuckDB knows of need not be said, but only what is said here orders "
+            "the tables of a collection."
         ),
     ] = {}
     asset: Annotated[
@@ -296,7 +297,12 @@ class Table(dg.Component, dg.Model, dg.Resolvable):
         return Subject(plan, job, TableRuns(plan.target, frozenset(it.key for it in specs.values())), look)
 
     def _definitions(
-        self, it: Subject, assets: Sequence[Any], jobs: Sequence[Any], sensors: Sequence[Any] = ()
+        self,
+        it: Subject,
+        assets: Sequence[Any],
+        cron: str | None,
+        jobs: Sequence[Any] = (),
+        sensors: Sequence[Any] = (),
     ) -> dg.Definitions:
         """All of the table's definitions; other jobs than the one that ticks request are for people."""
         watch, group = self.watch, Names.of(it.plan).group
@@ -304,7 +310,7 @@ class Table(dg.Component, dg.Model, dg.Resolvable):
         return dg.Definitions(
             assets=assets,
             jobs=[it.job, *jobs, stewarding_job(it.plan, Names.of(it.plan).release, group)],
-            schedules=[scheduled(it, self.schedule, self.timezone)] if self.schedule else [],
+            schedules=[scheduled(it, cron, self.timezone)] if cron else [],
             sensors=[*sensors, *watched],
             resources={"warehouse": WAREHOUSE, "compute": COMPUTE} if self.resources == "bring" else {},
         )

@@ -34,6 +34,15 @@ class Subject:
         """Its database, for which a tick waits less than a run does."""
         return replace(WarehouseResource().at(self.plan.database), wait_s=LOOK_S)
 
+    def found(self) -> News:
+        """What is new; an error is news too, which the run meets as well: its failure alarms whom it must."""
+        try:
+            return self.look(self.warehouse)
+        except WarehouseLocked:
+            raise
+        except TabdarError as error:
+            return News(True, str(error))
+
 
 def scheduled(it: Subject, cron: str, timezone: str) -> dg.ScheduleDefinition:
     """Request the job where a tick finds something new."""
@@ -50,11 +59,9 @@ def scheduled(it: Subject, cron: str, timezone: str) -> dg.ScheduleDefinition:
         if busy := it.runs.busy(context.instance):
             return dg.SkipReason(f"Run {busy} of {plan.target} is in progress. Cancel it if it hangs.")
         try:
-            found = it.look(it.warehouse)
+            found = it.found()
         except WarehouseLocked as error:
             return _locked(plan, error)
-        except TabdarError as error:  # the run meets it as well, and its failure alarms whom it must
-            return dg.RunRequest(tags={NEWS_TAG: str(error)})
         return dg.RunRequest(tags={NEWS_TAG: found.why}) if found.due else dg.SkipReason(found.why)
 
     return refresh
