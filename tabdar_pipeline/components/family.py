@@ -66,7 +66,10 @@ class Family:
         due = {target for target, news in found.items() if news.due}
         first = [it for it in self.members if it.target in due and not it.before & due]
         if not first:
-            return dg.SkipReason("\n".join(news.why for news in found.values()))
+            whys = [news.why for news in found.values()]
+            return dg.SkipReason(
+                "\n".join(whys or [f"Each table of {self.name} was requested since the tick."])
+            )
         targets = [it.target for it in first]
         return dg.RunRequest(
             asset_selection=[key for it in first for key in sorted(it.subject.runs.assets)],

@@ -129,7 +129,9 @@ class StepLimits(dg.Model, dg.Resolvable):
 class Fresh(dg.Model, dg.Resolvable):
     """How old a release may become."""
 
-    hours: Annotated[float, Field(ge=0.1, description="Dagster calls an older release stale.")]
+    hours: Annotated[
+        float, Field(ge=0.1, description="Dagster calls an older release stale; a source at rest makes none.")
+    ]
     warn_hours: Annotated[float | None, Field(ge=0.1, description="It warns of one older than this.")] = None
 
     @model_validator(mode="after")
