@@ -38,6 +38,10 @@ class LimitExceeded(TabdarError):
     """A step took longer, or more memory, than it may: raise the limit, or give it less to do."""
 
 
+class TableInUse(StorageError):
+    """Another run works on the same table's files: wait, or cancel it."""
+
+
 class ModelDirectoryError(StorageError):
     """A model directory is torn, altered, or of a newer format: restore it or fit again."""
 

@@ -18,7 +18,7 @@ import pytest
 from tabdar_pipeline.assets import guard, synthetic
 from tabdar_pipeline.assets.limits import Limits, within
 from tabdar_pipeline.assets.resources import WarehouseResource
-from tabdar_pipeline.components import table
+from tabdar_pipeline.components import table, ticks
 from tabdar_pipeline.components.synthetic_table import SyntheticTable
 from tabdar_pipeline.errors import LimitExceeded, UsageError, WarehouseLocked
 from tabdar_pipeline.warehouse import snapshot as snapshots
@@ -94,7 +94,7 @@ def test_a_sensor_that_finds_the_database_locked_says_so_and_looks_again(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is no failure, and nothing is missed."""
-    monkeypatch.setattr(table, "LOOK_S", 0.05)
+    monkeypatch.setattr(ticks, "LOOK_S", 0.05)
     sensor = definitions(root).resolve_sensor_def("changes_of_synthetic_people")
     with dg.DagsterInstance.ephemeral() as instance, dg.build_sensor_context(instance=instance) as context:
         with duckdb.connect(str(root / "w.duckdb")):

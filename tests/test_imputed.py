@@ -7,6 +7,7 @@ import dagster as dg
 import duckdb
 import pytest
 
+from tabdar_pipeline.assets.news import News
 from tabdar_pipeline.components.imputed_table import ImputedTable
 from tabdar_pipeline.warehouse.demo import build_demo
 from tabdar_pipeline.warehouse.duckdb import Warehouse
@@ -84,6 +85,34 @@ def test_new_rows_are_filled_without_fitting_again(root: Path) -> None:
     assert table(root, "SELECT count(*), count(age), max(draw) FROM more.customers") == [(2410, 2410, 2)]
     assert releases(Warehouse(root / "demo.duckdb"), TARGET)[0].number == 1
     assert releases(Warehouse(root / "demo.duckdb"), "more.customers")[0].manifest["unseen"]["spend"] >= 5
+
+
+def test_a_tick_fills_only_where_something_is_new(root: Path) -> None:
+    """Rows, the model, or what is asked; else the UI says what was filled."""
+    with duckdb.connect(str(root / "demo.duckdb")) as connection:
+        connection.execute("CREATE TABLE crm.ticked AS SELECT * FROM crm.customers")
+    attributes: dict[str, Any] = {
+        "source": {"database": str(root / "demo.duckdb"), "table": "crm.ticked"},
+        "storage": str(root / "run"),
+        "target": "ticked",
+        "reuse": TARGET,
+    }
+
+    def look(**others: Any) -> News:
+        it = ImputedTable.from_attributes_dict(attributes=attributes | others)
+        return it.look(it.plan(root), Warehouse(root / "demo.duckdb"))
+
+    assert look() == News(True, "nothing was released as ticked.ticked yet")
+    job = defs(root, **attributes).resolve_job_def("fill_ticked_ticked")
+    assert job.execute_in_process().success
+    assert not look().due
+    assert look().why.endswith("as before. Of these rows ticked.ticked r0001 was released.")
+    assert look(impute={"seed": 4}) == News(True, "ticked.ticked r0001 is of another settings")
+    assert look(source=attributes["source"] | {"where": "age > 3"}).due
+
+    with duckdb.connect(str(root / "demo.duckdb")) as connection:
+        connection.execute("DELETE FROM crm.ticked WHERE age > 60")
+    assert "crm.ticked has something new" in look().why
 
 
 def test_the_releases_to_keep_are_kept(root: Path) -> None:

@@ -16,8 +16,9 @@ import pytest
 from conftest import LENIENT
 
 from tabdar_pipeline import checkpoint
-from tabdar_pipeline.assets import keys, partitioned, refreshing, shelf, steps
+from tabdar_pipeline.assets import keys, news, partitioned, refreshing, shelf, steps
 from tabdar_pipeline.assets.inspection import redraw
+from tabdar_pipeline.assets.news import News
 from tabdar_pipeline.assets.plan import Plan
 from tabdar_pipeline.assets.refreshing import Decided, decide_refresh
 from tabdar_pipeline.codec.rules import Rules
@@ -226,6 +227,42 @@ def test_a_refresh_releases_the_partitions_that_have_something_new(root: Path) -
     assert decide(root, partitions=more).due == ("west",)
 
 
+def look(root: Path, **attributes: Any) -> News:
+    """What a tick of the schedule finds."""
+    it = component(root, **attributes)
+    return it.look(it.plan(root), Warehouse(root / "w.duckdb"))
+
+
+def test_a_tick_looks_at_the_source_and_then_at_each_partition(root: Path) -> None:
+    """It requests nothing where all were released as they are, and says so; it makes no file."""
+    before = sorted((root / "run").rglob("*"))
+    quiet = look(root)
+    assert not quiet.due
+    assert quiet.why.startswith("Nothing new in shop.orders: its checksum is ")
+    assert quiet.why.endswith(
+        "as before. Of these rows synthetic.orders r0002 (south) and 1 more was released."
+    )
+    assert sorted((root / "run").rglob("*")) == before
+
+    more = REGIONS | {"values": ["north", "south", "west"]}
+    assert look(root, partitions=more) == News(True, "partition 'west' was not released yet")
+    assert look(root, sample={"seed": 7}).due
+
+    write(root, orders(seed=5))
+    assert "something new: its checksum is" in look(root).why
+    assert look(root).due and not look(root, watch={"by": "rows"}).due
+
+
+def test_a_tick_does_not_read_the_partitions_of_a_large_table(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Dagster gives a tick up after a minute."""
+    monkeypatch.setattr(news, "CELLS", 800)
+    assert look(root, watch={"by": "rows"}) == News(
+        True, "800 rows are too many to look at each partition in a tick"
+    )
+
+
 def test_the_sensor_requests_what_is_due_once_the_model_is_there(tmp_path: Path) -> None:
     """With models of their own, once the snapshot is; what a backfill made requests nothing."""
     for models, told, last in (("one", "drift", "onnx"), ("each", "snapshot", "snapshot")):
@@ -245,8 +282,10 @@ def test_the_sensor_requests_what_is_due_once_the_model_is_there(tmp_path: Path)
 def test_a_model_each_learns_its_partition_alone(tmp_path: Path) -> None:
     """Its own snapshot, contract, drift and model; keys differ all the same; unchanged, it is skipped."""
     write(tmp_path, orders())
-    plan = plan_of(tmp_path, partitions=REGIONS | {"models": "each"}, train={"epochs": 1})
+    own_models = {"partitions": REGIONS | {"models": "each"}, "train": {"epochs": 1}}
+    plan = plan_of(tmp_path, **own_models)
     warehouse = Warehouse(plan.database)
+    assert "nothing was released" in look(tmp_path, **own_models).why
     steps.take_snapshot(plan, warehouse)
     assert partitioned.due(plan, warehouse, REGIONS["values"]).fresh == ("north", "south")
     for own in map(plan.of, REGIONS["values"]):
@@ -264,6 +303,9 @@ def test_a_model_each_learns_its_partition_alone(tmp_path: Path) -> None:
     assert redraw(warehouse, TARGET, plan.storage, partition="north").partition == "north"
     assert partitioned.due(plan, warehouse, REGIONS["values"]).fresh == ()
     assert decide_refresh(north, warehouse).refresh.way is Way.SKIP
+    assert not look(tmp_path, **own_models).due
+    assert "Each partition of synthetic.orders has a release" in look(tmp_path, **own_models).why
+    assert "partition 'north': train.epochs" in look(tmp_path, **own_models | {"train": {"epochs": 2}}).why
     assert refreshing.learn(north, lambda _: None) is None
 
 

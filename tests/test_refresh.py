@@ -17,7 +17,7 @@ from tabdar_pipeline.assets.refreshing import Decided, decide_refresh, learn
 from tabdar_pipeline.codec.coverage import unspoken
 from tabdar_pipeline.codec.number import NumberSettings
 from tabdar_pipeline.codec.table import TableCodec
-from tabdar_pipeline.components import synthetic_table
+from tabdar_pipeline.components import ticks
 from tabdar_pipeline.components.synthetic_table import SyntheticTable
 from tabdar_pipeline.errors import SourceError, UsageError
 from tabdar_pipeline.quality.drift import drift
@@ -80,7 +80,8 @@ def release(plan: Plan) -> None:
     """Publish the source itself, as if its model had drawn it: what is judged is not tested here."""
     taken, _, _ = steps.last_snapshot(plan)
     warehouse, fingerprint = Warehouse(plan.database), TabDAR.load(plan.home / steps.MODEL).fingerprint
-    done = publish(warehouse, TARGET, taken.path, taken.sql_types, {"model_fingerprint": fingerprint})
+    manifest = {"model_fingerprint": fingerprint, "source": steps.source_record(plan, taken)}
+    done = publish(warehouse, TARGET, taken.path, taken.sql_types, manifest)
     models.keep(plan.storage, plan.target, plan.home / steps.MODEL)
     served.keep(plan, plan.home / steps.MODEL, plan.home / steps.CONTRACT, taken, done.identifier)
 
@@ -391,7 +392,8 @@ def tick(
     assert isinstance(schedule, dg.ScheduleDefinition)
     with dg.instance_for_test() as instance:  # a context is given no other than one on disk
         if busy:
-            instance.create_run_for_job(defs.resolve_job_def(schedule.job_name), status=busy)
+            job = defs.resolve_job_def(schedule.job_name)
+            instance.create_run_for_job(job, tags=dict(job.tags), status=busy)
         answer = schedule(dg.build_schedule_context(instance=instance))
     assert isinstance(answer, dg.RunRequest | dg.SkipReason)
     return answer
@@ -412,7 +414,7 @@ def test_a_tick_with_nothing_new_starts_no_run_and_says_why(root: Path, watch: d
 
     assert isinstance(skipped, dg.SkipReason)
     assert why(skipped).startswith(f"Nothing new in shop.orders: its {by} is ")
-    assert "shop.orders has nothing new since synthetic.orders r0001" in why(skipped)
+    assert why(skipped).endswith("as before. Of these rows synthetic.orders r0001 was released.")
     assert sorted((root / "run").rglob("*")) == before
 
     write(root / "w.duckdb", pa.concat_tables([orders(), orders(400, seed=1)]))
@@ -427,6 +429,7 @@ def test_rows_that_a_run_let_pass_are_not_new_to_the_next_tick(root: Path) -> No
     strict = {"columns": {"skip": 0, "sample": 0, "warm": 0}}
 
     assert isinstance(tick(root), dg.SkipReason)
+    assert "as before. The last run released nothing: " in why(tick(root))
     assert "limits of `refresh`" in why(tick(root, refresh=strict))
 
 
@@ -458,6 +461,7 @@ def test_a_tick_requests_a_run_after_one_that_did_not_end_in_a_release(root: Pat
 
     release(plan_of(root))
     assert isinstance(tick(root), dg.SkipReason)
+    assert why(tick(root)).endswith("as before. Of these rows synthetic.orders r0002 was released.")
     shutil.rmtree(root / "run" / "synthetic.orders" / "models")
     assert "cannot be used" in why(tick(root))
 
@@ -467,7 +471,7 @@ def test_a_tick_that_finds_the_database_locked_says_who_holds_it(
 ) -> None:
     """It is skipped; the next one looks again."""
     refresh(root)
-    monkeypatch.setattr(synthetic_table, "LOOK_S", 0.05)
+    monkeypatch.setattr(ticks, "LOOK_S", 0.05)
     with duckdb.connect(str(root / "w.duckdb")):
         skipped = tick(root)
 
@@ -481,7 +485,7 @@ def test_a_tick_waits_for_a_run_that_is_in_progress(root: Path) -> None:
     waiting = tick(root, busy=dg.DagsterRunStatus.STARTED)
 
     assert isinstance(waiting, dg.SkipReason)
-    assert "of refresh_synthetic_orders is in progress" in why(waiting)
+    assert "of synthetic.orders is in progress" in why(waiting)
     assert isinstance(tick(root, busy=dg.DagsterRunStatus.FAILURE), dg.RunRequest)
 
 

@@ -1,5 +1,6 @@
 """A sensor that starts a refresh when, and only when, the source has something new."""
 
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,8 @@ import dagster as dg
 import duckdb
 import pytest
 
-from tabdar_pipeline.assets.plan import TARGET_TAG
+from tabdar_pipeline.assets import runs
+from tabdar_pipeline.assets.runs import ATTEMPTS, TARGET_TAG, TARGETS_TAG
 from tabdar_pipeline.components.synthetic_table import SyntheticTable
 from tabdar_pipeline.errors import SourceError, UsageError
 from tabdar_pipeline.warehouse.catalog import Selection
@@ -33,6 +35,7 @@ def change(path: Path, statement: str) -> None:
 
 
 UPDATE = "UPDATE crm.people SET a = a + 1 WHERE id = 7"
+RELEASE = dg.AssetKey(["synthetic", "people"])
 INSERT = "INSERT INTO crm.people VALUES (99, 1, '2024-01-01')"
 TOUCH = "UPDATE crm.people SET updated_at = '2025-05-05' WHERE id = 3"
 
@@ -73,6 +76,19 @@ def refreshing() -> None:
     """What a run of some release is of."""
 
 
+@dg.asset(key=["synthetic", "people"])
+def people() -> None:
+    """What a person may materialize."""
+
+
+@dg.asset
+def other() -> None:
+    """Of another table."""
+
+
+of_people = dg.Definitions([people, other]).resolve_implicit_global_asset_job_def()
+
+
 def test_what_is_new_waits_for_the_run_before(path: Path) -> None:
     """A run of another release is none; the mark is remembered with the run that it requests."""
     source = {"database": str(path), "table": "crm.people"}
@@ -111,3 +127,97 @@ def test_a_column_that_is_not_there_is_refused(path: Path) -> None:
         mark(Warehouse(path), "crm.people", Selection(), "watermark", "updated")
     with pytest.raises(UsageError, match="watermark"):
         mark(Warehouse(path), "crm.people", Selection(), "watermark")
+
+
+def watched(path: Path, **attributes: Any) -> dg.Definitions:
+    source = {"database": str(path), "table": "crm.people"}
+    settings = {"source": source, "watch": {"by": "rows"}, "storage": str(path.with_name("run"))}
+    return dg.build_defs_for_component(SyntheticTable.from_attributes_dict(attributes=settings | attributes))
+
+
+def said(answer: Any) -> str:
+    assert isinstance(answer, dg.SkipReason)
+    return str(answer.skip_message)
+
+
+def test_a_run_that_failed_is_requested_again_and_not_for_ever(path: Path) -> None:
+    """As often as there are ways further; then a person is told which run failed, until the source changes."""
+    defs = watched(path)
+    with dg.DagsterInstance.ephemeral() as instance, dg.build_sensor_context(instance=instance) as context:
+        sensor = defs.resolve_sensor_def("changes_of_synthetic_people")
+        job = defs.resolve_job_def("refresh_synthetic_people")
+        for _ in range(ATTEMPTS):
+            request = sensor(context)
+            assert isinstance(request, dg.RunRequest)
+            run = instance.create_run_for_job(job, tags={**job.run_tags, **request.tags})
+            assert "Nothing new" in said(sensor(context))
+            instance.report_run_failed(run)
+        assert f"Run {run.run_id} failed, and 3 were requested" in said(sensor(context))
+
+        change(path, INSERT)
+        assert isinstance(sensor(context), dg.RunRequest)
+
+
+def test_a_run_that_succeeded_after_one_that_failed_is_the_last_word(path: Path) -> None:
+    """Whoever requested it: here it is a person, who materializes assets."""
+    defs = watched(path)
+    with dg.DagsterInstance.ephemeral() as instance, dg.build_sensor_context(instance=instance) as context:
+        sensor = defs.resolve_sensor_def("changes_of_synthetic_people")
+        job = defs.resolve_job_def("refresh_synthetic_people")
+        request = sensor(context)
+        failed = instance.create_run_for_job(job, tags={**job.run_tags, **request.tags})  # type: ignore[union-attr]
+        instance.report_run_failed(failed)
+        by_hand = instance.create_run_for_job(
+            of_people, asset_selection=frozenset({RELEASE}), status=dg.DagsterRunStatus.SUCCESS
+        )
+        assert by_hand.tags == {}
+        assert "Nothing new" in said(sensor(context))
+
+
+@pytest.mark.parametrize(
+    ("tags", "assets"),
+    [
+        ({}, {RELEASE}),
+        ({TARGET_TAG: "synthetic.people", "dagster/partition": "NL"}, None),
+        ({TARGETS_TAG: '["synthetic.a", "synthetic.people"]'}, None),
+    ],
+    ids=["materialize", "partition", "several tables"],
+)
+def test_any_run_of_the_table_is_waited_for(
+    path: Path, tags: dict[str, str], assets: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the sensor and by the schedule; one that was lost by a power cut a day ago is not."""
+    defs = watched(path, schedule="0 3 * * *")
+    with dg.instance_for_test() as instance:  # the context of a schedule is given no other than one on disk
+        sensor = defs.resolve_sensor_def("changes_of_synthetic_people")
+        schedule = defs.resolve_schedule_def("refresh_synthetic_people_schedule")
+        run = instance.create_run_for_job(
+            of_people,
+            tags=tags,
+            asset_selection=None if assets is None else frozenset(assets),
+            status=dg.DagsterRunStatus.STARTED,
+        )
+
+        def answers() -> list[Any]:
+            with (
+                dg.build_sensor_context(instance=instance) as looking,
+                dg.build_schedule_context(instance=instance) as ticking,
+            ):
+                return [sensor(looking), schedule(ticking)]
+
+        assert all(run.run_id in said(it) for it in answers())
+        monkeypatch.setattr(runs, "LOST", timedelta(seconds=-1))  # as if a day had gone
+        assert all(isinstance(it, dg.RunRequest) for it in answers())
+
+
+def test_a_run_of_another_table_or_a_steward_is_not_waited_for(path: Path) -> None:
+    """They work on other files."""
+    defs = watched(path)
+    with dg.DagsterInstance.ephemeral() as instance, dg.build_sensor_context(instance=instance) as context:
+        sensor = defs.resolve_sensor_def("changes_of_synthetic_people")
+        steward = defs.resolve_job_def("steward_synthetic_people")
+        instance.create_run_for_job(steward, tags=dict(steward.tags), status=dg.DagsterRunStatus.STARTED)
+        instance.create_run_for_job(
+            of_people, asset_selection=frozenset({other.key}), status=dg.DagsterRunStatus.STARTED
+        )
+        assert isinstance(sensor(context), dg.RunRequest)

@@ -19,6 +19,7 @@ from tabdar_pipeline.quality.holdout import split
 from tabdar_pipeline.release.manifest import library_versions
 from tabdar_pipeline.release.terms import terms
 from tabdar_pipeline.runtime import OnnxSampler
+from tabdar_pipeline.schemas.contract import Contract
 from tabdar_pipeline.warehouse.catalog import describe
 from tabdar_pipeline.warehouse.duckdb import Warehouse
 from tabdar_pipeline.warehouse.publish import Companion, Release, publish
@@ -118,11 +119,7 @@ def publish_filling(plan: FillPlan, warehouse: Warehouse) -> Release:
         )
     manifest = {
         "kind": "imputed",
-        "source": steps.source_record(plan.table, taken),
-        "contract_hash": contract.hash,
-        "model_fingerprint": model,
-        "libraries": library_versions(),
-        "settings": {"request": asdict(plan.request)},
+        **made_of(plan, taken, contract),
         "cells": record["cells"],
         "left": record["left"],
         "unseen": record["unseen"],
@@ -145,6 +142,17 @@ def publish_filling(plan: FillPlan, warehouse: Warehouse) -> Release:
         comments,
         companions={"imputed": flags},
     )
+
+
+def made_of(plan: FillPlan, taken: Snapshot, contract: Contract) -> dict[str, Any]:
+    """All that a filled table follows from, for its manifest."""
+    return {
+        "source": steps.source_record(plan.table, taken),
+        "contract_hash": contract.hash,
+        "model_fingerprint": checkpoint.describe(plan.model).fingerprint,
+        "libraries": library_versions(),
+        "settings": {"request": asdict(plan.request)},
+    }
 
 
 def _flags(sampler: OnnxSampler, rows: pa.Table, filled: pa.Table) -> pa.Table:

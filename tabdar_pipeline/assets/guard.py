@@ -1,25 +1,32 @@
-"""What every step does about faults: a locked database is tried again later, a limit is told and final."""
+"""What every step does about faults: what another holds is tried again later, a limit is told and final."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 
 import dagster as dg
 
-from tabdar_pipeline.assets.limits import Limits, within
-from tabdar_pipeline.errors import LimitExceeded, WarehouseLocked
+from tabdar_pipeline.assets import lease
+from tabdar_pipeline.assets.limits import within
+from tabdar_pipeline.assets.plan import Plan
+from tabdar_pipeline.assets.runs import unfinished
+from tabdar_pipeline.errors import LimitExceeded, TableInUse, WarehouseLocked
 
 RETRIES = 4
 FIRST_PAUSE_S = 30.0  # and twice as long each time: who holds a database at night holds it for minutes
 
 
 @contextmanager
-def guarded(context: dg.AssetExecutionContext, limits: Limits) -> Iterator[None]:
-    """Run the work of a step, not what it yields."""
+def guarded(context: dg.AssetExecutionContext, plan: Plan) -> Iterator[None]:
+    """Run the work of a step, not what it yields, while no other run works on the table or partition of its plan."""
     step = "/".join(context.asset_key.path)
+
+    def going_on(runs: Collection[str]) -> list[str]:
+        return [it.run_id for it in unfinished(context.instance, run_ids=[*runs])] if runs else []
+
     try:
-        with within(limits, step):
+        with lease.held(plan, context.run.run_id, going_on), within(plan.limits, step):
             yield
-    except WarehouseLocked as error:
+    except (WarehouseLocked, TableInUse) as error:
         pause = FIRST_PAUSE_S * 2**context.retry_number
         context.log.warning(f"{error} Tried again in {pause:.0f} s, {RETRIES} times in all.")
         raise dg.RetryRequested(max_retries=RETRIES, seconds_to_wait=pause) from error

@@ -75,8 +75,8 @@ def _filled(plan: FillPlan, asset: dg.AssetSpec) -> dg.AssetsDefinition:
         from tabdar_pipeline.quality.plots import missingness_png
 
         ready = replace(plan, table=steps.with_compute(plan.table, compute.settings()))
-        taken, rows, _ = steps.last_snapshot(plan.table)
-        with guarded(context, plan.table.limits):
+        with guarded(context, plan.table):
+            taken, rows, _ = steps.last_snapshot(plan.table)
             filler = filling.Filler.of(ready, taken, rows)
             record = filling.fill(filler, lambda done, rows: context.log.info(f"{done:,} of {rows:,} rows"))
             tests = filling.diagnose(filler)
@@ -118,7 +118,7 @@ def _release(plan: FillPlan, asset: dg.AssetSpec) -> dg.AssetsDefinition:
     @dg.multi_asset(name=op_name(asset), specs=[asset], pool="duckdb")
     def release(context: dg.AssetExecutionContext, warehouse: WarehouseResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
         table = plan.table
-        with guarded(context, table.limits):
+        with guarded(context, table):
             published = filling.publish_filling(plan, warehouse.at(table.database))
             retired = steps.retire_old(table, warehouse.at(table.database))
         schema = Contract.read(table.home / steps.CONTRACT).schema

@@ -177,18 +177,24 @@ def due(plan: Plan, warehouse: Warehouse, keys: Sequence[str]) -> Due:
     return Due(tuple(every), tuple(fresh), tuple(never))
 
 
+def version(plan: Plan, taken: Snapshot, rows: pa.Table) -> str:
+    """The data version of a partition's rows, of a snapshot of the whole source."""
+    assert plan.part is not None
+    return version_of(plan.part.of(rows), taken.sql_types)
+
+
 def facts(plan: Plan, taken: Snapshot, rows: pa.Table, place: Place) -> dict[str, Any]:
     """For the manifest: all that it takes to draw the partition again, and to see whether its rows are new.
 
     `taken` and `rows`: what its model learned from.
     """
     assert plan.part is not None
-    version = taken.data_version if plan.own_model else version_of(plan.part.of(rows), taken.sql_types)
+    of_part = taken.data_version if plan.own_model else version(plan, taken, rows)
     return {
         "part": asdict(plan.part),
         "models": "each" if plan.own_model else "one",
         "place": asdict(place),
-        "rows_version": version,
+        "rows_version": of_part,
     }
 
 
@@ -214,11 +220,10 @@ def refused(desk: Path, data_version: str) -> bool:
 
 
 def _is_new(plan: Plan, served: Release, taken: Snapshot, rows: pa.Table) -> bool:
-    assert plan.part is not None
-    version = version_of(plan.part.of(rows), taken.sql_types)
-    data_version = version if plan.own_model else taken.data_version
+    now = version(plan, taken, rows)
+    data_version = now if plan.own_model else taken.data_version
     return (
-        served.manifest["partition"].get("rows_version") != version
+        served.manifest["partition"].get("rows_version") != now
         or _drawn_by(served.manifest["settings"]) != _drawn_by(json.loads(json.dumps(plan.settings())))
         or served.manifest["code_version"] != __version__
         or (

@@ -13,7 +13,6 @@ from tabdar_pipeline.schemas.partitions import Part, Partitioning
 from tabdar_pipeline.warehouse.names import Relation, path_part
 from tabdar_pipeline.warehouse.snapshot import Selection
 
-TARGET_TAG = "tabdar/target"  # of a run: the release that it is for
 PARTITIONS = "partitions"  # folder of what belongs to single ones
 
 

@@ -82,6 +82,14 @@ def standing(plan: Plan, warehouse: Warehouse, contract: Contract) -> list[Deman
     return [*_general(plan, warehouse, contract), *_refused(plan)]
 
 
+def waiting(plan: Plan, warehouse: Warehouse, partitions: Sequence[str]) -> list[Demand]:
+    """What partitions demand that share a model and were not released as the last snapshot has them."""
+    last, (_, rows, contract) = Served.read(plan.home), steps.last_snapshot(plan)
+    if last is None:
+        return []
+    return [*_waiting(plan, last, partitioned.due(plan, warehouse, partitions), rows, contract)]
+
+
 def _general(plan: Plan, warehouse: Warehouse, contract: Contract) -> Iterator[Demand]:
     """What is demanded of all partitions, where there are any."""
     last, now = Served.read(plan.home), _now(warehouse, plan)

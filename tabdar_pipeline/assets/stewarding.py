@@ -10,7 +10,7 @@ from pydantic import Field
 
 from tabdar_pipeline.assets import inspection, retiring
 from tabdar_pipeline.assets.exporting import hand_on
-from tabdar_pipeline.assets.plan import TARGET_TAG, Plan
+from tabdar_pipeline.assets.plan import Plan
 from tabdar_pipeline.assets.resources import WarehouseResource
 from tabdar_pipeline.errors import UsageError
 from tabdar_pipeline.warehouse.comparison import compare
@@ -18,6 +18,8 @@ from tabdar_pipeline.warehouse.duckdb import Warehouse
 from tabdar_pipeline.warehouse.promotion import promote
 from tabdar_pipeline.warehouse.publish import releases, rollback, withdraw
 from tabdar_pipeline.warehouse.stages import staged, staged_one
+
+STEWARD_TAG = "tabdar/steward"  # of a run: the release that a person looks after; it makes none
 
 
 class Stewardship(dg.Config):
@@ -76,7 +78,7 @@ def stewarding_job(plan: Plan, release: dg.AssetKey, group: str) -> dg.JobDefini
         name=f"steward_{group}",
         description=f"List, show, verify, reproduce, compare, roll back, promote, retire, withdraw or export releases of "
         f"{plan.target}.",
-        tags={TARGET_TAG: plan.target},
+        tags={STEWARD_TAG: plan.target},
     )
     def job() -> None:
         steward()

@@ -154,7 +154,7 @@ def snapshot_asset(plan: Plan, asset: dg.AssetSpec) -> dg.AssetsDefinition:
     def snapshot(
         context: dg.AssetExecutionContext, warehouse: WarehouseResource
     ) -> Iterator[dg.MaterializeResult]:  # type: ignore[type-arg]
-        with guarded(context, plan.limits):
+        with guarded(context, plan):
             checked = steps.take_snapshot(plan, warehouse.at(plan.database))
             parts = _partitions(plan, checked, warehouse)
         taken, schema = checked.snapshot, checked.contract.schema
@@ -223,7 +223,7 @@ def model_asset(
     def model(context: dg.AssetExecutionContext, compute: ComputeResource) -> Iterator[dg.MaterializeResult]:  # type: ignore[type-arg]
         own = keys.plan_of(plan, asset, context)
         ready = steps.with_compute(own, compute.settings())
-        with guarded(context, plan.limits):
+        with guarded(context, own):
             fitted = learn(
                 ready,
                 lambda r: context.log.info(
@@ -252,9 +252,10 @@ def onnx_asset(plan: Plan, asset: dg.AssetSpec) -> dg.AssetsDefinition:
     def onnx(context: dg.AssetExecutionContext) -> dg.MaterializeResult:  # type: ignore[type-arg]
         from tabdar_pipeline.errors import ParityError
 
+        own = keys.plan_of(plan, asset, context)
         try:
-            with guarded(context, plan.limits):
-                record = steps.export_model(keys.plan_of(plan, asset, context))
+            with guarded(context, own):
+                record = steps.export_model(own)
         except ParityError as error:
             failed = dg.AssetCheckResult(check_name="parity", passed=False, metadata={"reason": str(error)})
             return dg.MaterializeResult(asset_key=asset.key, check_results=[failed])
@@ -288,7 +289,7 @@ def _candidate(plan: Plan, asset: dg.AssetSpec) -> dg.AssetsDefinition:
                 told[0] = done * 10 // rows
                 context.log.info(f"{done:,} of {rows:,} rows")
 
-        with guarded(context, plan.limits):
+        with guarded(context, ready):
             drawn = steps.draw_candidate(ready, warehouse.at(plan.database), tell)
         return dg.MaterializeResult(
             metadata={
@@ -319,7 +320,7 @@ def _report(plan: Plan, asset: dg.AssetSpec) -> dg.AssetsDefinition:
         from tabdar_pipeline.quality import plots
 
         own = keys.plan_of(plan, asset, context)
-        with guarded(context, plan.limits):
+        with guarded(context, own):
             judged = steps.judge_candidate(own, lambda name, _share: context.log.info(f"measuring {name}"))
         figures, schema = judged.figures, judged.contract.schema
         columns = plots.columns_png(judged.train, judged.candidate, schema, dict(figures.by_column))
@@ -355,7 +356,7 @@ def _release(plan: Plan, asset: dg.AssetSpec) -> dg.AssetsDefinition:
     @dg.multi_asset(name=op_name(asset), specs=[asset], pool="duckdb")
     def release(context: dg.AssetExecutionContext, warehouse: WarehouseResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
         own = keys.plan_of(plan, asset, context)
-        with guarded(context, plan.limits):
+        with guarded(context, own):
             published = steps.publish_release(own, warehouse.at(plan.database))
             retired = steps.retire_old(own, warehouse.at(plan.database))
         schema = Contract.read(own.home / steps.CONTRACT).schema

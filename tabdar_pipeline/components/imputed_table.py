@@ -1,6 +1,7 @@
 """`tabdar_pipeline.ImputedTable`: YAML for one table becomes a filled table, flags, a check and two jobs."""
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -10,9 +11,11 @@ from pydantic import Field, model_validator
 from tabdar_pipeline.assets import steps
 from tabdar_pipeline.assets.filling import FillPlan
 from tabdar_pipeline.assets.imputed import build_fill_assets, fill_specs
-from tabdar_pipeline.components.table import Table, TableScaffolder
+from tabdar_pipeline.assets.news import News, news_to_fill
+from tabdar_pipeline.components.table import Table, TableScaffolder, Watch
 from tabdar_pipeline.imputation import Request
 from tabdar_pipeline.release.policy import ReleasePolicy
+from tabdar_pipeline.warehouse.duckdb import Warehouse
 from tabdar_pipeline.warehouse.names import Relation
 
 
@@ -78,6 +81,11 @@ class ImputedTable(Table):
         """The assets that do the work; override to add to them."""
         return [*build_fill_assets(plan, asset_specs)]
 
+    def look(self, plan: FillPlan, warehouse: Warehouse) -> News:
+        """What a tick finds new, as `watch` looks or by a checksum; override to look elsewhere as well."""
+        watch = self.watch or Watch()
+        return news_to_fill(plan, warehouse, watch.by, watch.column)
+
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
         """Assets, a check, a job that only fills, which is scheduled, and one that fits and fills."""
         plan = self.plan(Path(context.project_root))
@@ -85,4 +93,5 @@ class ImputedTable(Table):
         asset_specs = self._specs(plan, fill_specs(plan, self.reuse), filling, self._on_source())
         fill = self._job("fill", plan.table, [asset_specs[step] for step in filling])
         refresh = self._job("refresh", plan.table, asset_specs.values())
-        return self._definitions(plan.table, self.execute(plan, asset_specs), [fill, refresh])
+        subject = self._subject(plan.table, fill, asset_specs, partial(self.look, plan))
+        return self._definitions(subject, self.execute(plan, asset_specs), self.schedule, [refresh])

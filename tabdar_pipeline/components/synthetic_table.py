@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,18 +10,17 @@ import dagster as dg
 from pydantic import Field
 
 from tabdar_pipeline.assets.keys import continuing
-from tabdar_pipeline.assets.news import news
+from tabdar_pipeline.assets.news import News, news
 from tabdar_pipeline.assets.plan import Plan
 from tabdar_pipeline.assets.synthetic import Names, build_assets, specs
 from tabdar_pipeline.components.partitions import Partitions
 from tabdar_pipeline.components.refresh import Refresh
-from tabdar_pipeline.components.table import LOOK_S, WAREHOUSE, Table, TableScaffolder, Watch, unfinished
-from tabdar_pipeline.errors import TabdarError, WarehouseLocked
+from tabdar_pipeline.components.table import Table, TableScaffolder, Watch
+from tabdar_pipeline.components.ticks import Subject
 from tabdar_pipeline.release.policy import ReleasePolicy
+from tabdar_pipeline.warehouse.duckdb import Warehouse
 
 _SAFE = ReleasePolicy()
-NEWS_TAG = "tabdar/news"  # of a run that a schedule requests: why
-LOST = timedelta(days=1)  # a run that is older and has not ended was killed, and nobody told Dagster
 
 
 class Sample(dg.Model, dg.Resolvable):
@@ -142,60 +141,45 @@ class SyntheticTable(Table):
         """The assets that do the work; override to add to them."""
         return [*build_assets(plan, dict(asset_specs))]
 
-    def _schedule(self, plan: Plan, job: Any, cron: str) -> dg.ScheduleDefinition:
-        """Request the job where a tick finds something new, as `watch` looks or by a checksum.
-
-        Of a table with partitions only the run knows which are due: it is requested at each tick.
-        """
-        if plan.partitions is not None:
-            return super()._schedule(plan, job, cron)
-        warehouse = replace(WAREHOUSE.at(plan.database), wait_s=LOOK_S)
+    def look(self, plan: Plan, warehouse: Warehouse) -> News:
+        """What a tick finds new, as `watch` looks or by a checksum; override to look elsewhere as well."""
         watch = self.watch or Watch()
-
-        @dg.schedule(
-            name=f"{job.name}_schedule",
-            job=job,
-            cron_schedule=cron,
-            execution_timezone=self.timezone,
-            description=f"Refresh {plan.target} where {plan.table} has something new.",
-        )
-        def refresh(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
-            since = datetime.now(UTC) - LOST  # two at once would work on the same files
-            if busy := unfinished(context.instance, job_name=job.name, created_after=since):
-                return dg.SkipReason(f"Run {busy} of {job.name} is in progress. Cancel it if it hangs.")
-            try:
-                found = news(plan, warehouse, watch.by, watch.column)
-            except WarehouseLocked as error:
-                return dg.SkipReason(f"{plan.table} could not be looked at, and will be again: {error}")
-            except TabdarError as error:  # the run meets it as well, and its failure alarms whom it must
-                return dg.RunRequest(tags={NEWS_TAG: str(error)})
-            return dg.RunRequest(tags={NEWS_TAG: found.why}) if found.due else dg.SkipReason(found.why)
-
-        return refresh
+        return news(plan, warehouse, watch.by, watch.column)
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
         """Assets, blocking checks, one job, and a schedule where one is asked for."""
         return self.definitions(Path(context.project_root))
 
-    def definitions(self, root: Path, after: Sequence[dg.AssetKey] = ()) -> dg.Definitions:
-        """The same for a project's root; `after` are releases that its foreign keys refer to."""
-        plan = self.plan(root)
+    def asset_specs(self, plan: Plan, after: Sequence[dg.AssetKey] = ()) -> dict[str, dg.AssetSpec]:
+        """The assets of the steps; `after` are releases that its foreign keys refer to."""
         steps = specs(plan)
         steps["snapshot"] = steps["snapshot"].merge_attributes(deps=after)
         condition = self._on_source()
         if condition is None and after:  # the source is no asset's: Dagster would wait for it
             source = dg.AssetSelection.assets(Names.of(plan).source)
             condition = dg.AutomationCondition.eager().ignore(source)
-        shared = {step: spec for step, spec in steps.items() if spec.partitions_def is None}
-        asset_specs = self._specs(plan, steps, shared, condition)
+        return self._specs(plan, steps, _shared(steps), condition)
+
+    def subject(self, plan: Plan, asset_specs: Mapping[str, dg.AssetSpec]) -> Subject:
+        """What ticks look at, and the job that they request."""
+        job = self._job("refresh", plan, _shared(asset_specs).values())
+        return self._subject(plan, job, asset_specs, partial(self.look, plan))
+
+    def definitions(
+        self, root: Path, after: Sequence[dg.AssetKey] = (), *, scheduled: bool = True
+    ) -> dg.Definitions:
+        """The same for a project's root; without the schedule where that is a family's."""
+        plan = self.plan(root)
+        asset_specs = self.asset_specs(plan, after)
         assets = self.execute(plan, asset_specs)
-        refresh = self._job("refresh", plan, [asset_specs[step] for step in shared])
+        subject = self.subject(plan, asset_specs)
+        cron = self.schedule if scheduled else None
         if plan.partitions is None:
-            return self._definitions(plan, assets, [refresh])
-        parted = [spec for step, spec in asset_specs.items() if step not in shared]
+            return self._definitions(subject, assets, cron)
+        parted = [spec for step, spec in asset_specs.items() if step not in _shared(asset_specs)]
         release = self._job("release", plan, parted)
         sensor = self._continuing(plan, release, asset_specs)
-        return self._definitions(plan, assets, [refresh, release], [sensor])
+        return self._definitions(subject, assets, cron, [release], [sensor])
 
     def _continuing(
         self, plan: Plan, release: Any, asset_specs: Mapping[str, dg.AssetSpec]
@@ -210,3 +194,8 @@ class SyntheticTable(Table):
             release,
             f"Release the partitions of {plan.target} that have something new.",
         )
+
+
+def _shared(asset_specs: Mapping[str, dg.AssetSpec]) -> dict[str, dg.AssetSpec]:
+    """The steps that have no partitions."""
+    return {step: spec for step, spec in asset_specs.items() if spec.partitions_def is None}

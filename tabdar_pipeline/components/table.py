@@ -1,7 +1,6 @@
 """What the components share: a source, a target, a fit, a schedule, and how they become a `Plan`."""
 
-from collections.abc import Container, Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
@@ -10,21 +9,21 @@ import dagster as dg
 from pydantic import Field, field_validator, model_validator
 
 from tabdar_pipeline.assets.limits import GB, Limits
-from tabdar_pipeline.assets.plan import TARGET_TAG, Plan
+from tabdar_pipeline.assets.news import News
+from tabdar_pipeline.assets.plan import Plan
 from tabdar_pipeline.assets.resources import ComputeResource, WarehouseResource
+from tabdar_pipeline.assets.runs import TARGET_TAG, TableRuns
 from tabdar_pipeline.assets.stewarding import stewarding_job
 from tabdar_pipeline.assets.synthetic import Names
-from tabdar_pipeline.errors import UsageError, WarehouseLocked
+from tabdar_pipeline.components.ticks import Subject, scheduled, watching
+from tabdar_pipeline.errors import UsageError
 from tabdar_pipeline.fitting import FitSettings
 from tabdar_pipeline.release.policy import ReleasePolicy
+from tabdar_pipeline.warehouse.duckdb import Warehouse
 from tabdar_pipeline.warehouse.names import Relation
 from tabdar_pipeline.warehouse.snapshot import Selection
-from tabdar_pipeline.warehouse.watermark import mark
 
 SECONDS = 120.0
-_ENDED = {dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED}
-_UNFINISHED = [status for status in dg.DagsterRunStatus if status not in _ENDED]
-LOOK_S = 20.0  # that a sensor waits for a lock: Dagster gives up on one after a minute
 WAREHOUSE, COMPUTE = WarehouseResource(), ComputeResource()  # the same for all tables of a project
 
 
@@ -51,7 +50,8 @@ class Source(dg.Model, dg.Resolvable):
         dict[str, str],
         Field(
             description="Foreign keys: by column, the schema.table.column that it refers to. That table is released "
-            "first, in the same database; keys that DuckDB knows of need not be said."
+            "first, in the same database. Keys that DuckDB knows of need not be said, but only what is said here orders "
+            "the tables of a collection."
         ),
     ] = {}
     asset: Annotated[
@@ -129,7 +129,9 @@ class StepLimits(dg.Model, dg.Resolvable):
 class Fresh(dg.Model, dg.Resolvable):
     """How old a release may become."""
 
-    hours: Annotated[float, Field(ge=0.1, description="Dagster calls an older release stale.")]
+    hours: Annotated[
+        float, Field(ge=0.1, description="Dagster calls an older release stale; a source at rest makes none.")
+    ]
     warn_hours: Annotated[float | None, Field(ge=0.1, description="It warns of one older than this.")] = None
 
     @model_validator(mode="after")
@@ -290,52 +292,27 @@ class Table(dg.Component, dg.Model, dg.Resolvable):
             tags={TARGET_TAG: plan.target},
         )
 
-    def _schedule(self, plan: Plan, job: Any, cron: str) -> dg.ScheduleDefinition:
-        """Request the job at each tick."""
-        del plan
-        return dg.ScheduleDefinition(job=job, cron_schedule=cron, execution_timezone=self.timezone)
-
-    def _sensor(self, plan: Plan, job: Any, watch: Watch) -> dg.SensorDefinition:
-        """Request the job when the source's mark is another than at the last look that started one."""
-        warehouse = replace(WAREHOUSE.at(plan.database), wait_s=LOOK_S)
-
-        @dg.sensor(
-            name=f"changes_of_{Names.of(plan).group}",
-            job=job,
-            minimum_interval_seconds=watch.every,
-            description=f"Refresh {plan.target} when {plan.table} changes.",
-        )
-        def changes(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
-            try:
-                now = mark(warehouse, plan.table, plan.selection, watch.by, watch.column)
-            except WarehouseLocked as error:
-                return dg.SkipReason(f"{plan.table} could not be looked at, and will be again: {error}")
-            if now == context.cursor:
-                return dg.SkipReason(f"Nothing new in {plan.table}: its {watch.by} is {now} as before.")
-            if busy := unfinished(context.instance, tags={TARGET_TAG: plan.target}):
-                return dg.SkipReason(
-                    f"{plan.table} has something new: its {watch.by} is {now}. Run {busy} of {plan.target} has not "
-                    "ended; the next look after it requests another."
-                )
-            context.update_cursor(now)
-            return dg.RunRequest(tags={"tabdar/mark": now[:63]})
-
-        return changes
+    def _subject(
+        self, plan: Plan, job: Any, specs: Mapping[str, dg.AssetSpec], look: Callable[[Warehouse], News]
+    ) -> Subject:
+        """What ticks look at, and what they request."""
+        return Subject(plan, job, TableRuns(plan.target, frozenset(it.key for it in specs.values())), look)
 
     def _definitions(
-        self, plan: Plan, assets: Sequence[Any], jobs: Sequence[Any], sensors: Sequence[Any] = ()
+        self,
+        it: Subject,
+        assets: Sequence[Any],
+        cron: str | None,
+        jobs: Sequence[Any] = (),
+        sensors: Sequence[Any] = (),
     ) -> dg.Definitions:
-        """All of the table's definitions; the first job is the one that is scheduled and requested."""
+        """All of the table's definitions; other jobs than the one that ticks request are for people."""
+        watch, group = self.watch, Names.of(it.plan).group
+        watched = [watching(it, watch.by, watch.column, watch.every)] if watch else []
         return dg.Definitions(
             assets=assets,
-            jobs=[*jobs, stewarding_job(plan, Names.of(plan).release, Names.of(plan).group)],
-            schedules=[self._schedule(plan, jobs[0], self.schedule)] if self.schedule else [],
-            sensors=[*sensors, *([self._sensor(plan, jobs[0], self.watch)] if self.watch else [])],
+            jobs=[it.job, *jobs, stewarding_job(it.plan, Names.of(it.plan).release, group)],
+            schedules=[scheduled(it, cron, self.timezone)] if cron else [],
+            sensors=[*sensors, *watched],
             resources={"warehouse": WAREHOUSE, "compute": COMPUTE} if self.resources == "bring" else {},
         )
-
-
-def unfinished(instance: dg.DagsterInstance, **which: Any) -> str | None:
-    """The id of a run that waits or goes on, of those that Dagster's filter names; None where there is none."""
-    filters = dg.RunsFilter(statuses=_UNFINISHED, **which)
-    return next((run.run_id for run in instance.get_runs(filters, limit=1)), None)

@@ -1,6 +1,6 @@
 """`tabdar_pipeline.TableCollection`: one YAML for many tables, with defaults and what differs."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,8 +10,10 @@ from pydantic import Field, ValidationError
 
 from tabdar_pipeline.assets.plan import Plan
 from tabdar_pipeline.assets.synthetic import Names
+from tabdar_pipeline.components.family import Family, Timing, families
 from tabdar_pipeline.components.synthetic_table import SyntheticTable
 from tabdar_pipeline.components.table import SECONDS
+from tabdar_pipeline.components.ticks import Subject
 from tabdar_pipeline.errors import UsageError
 from tabdar_pipeline.warehouse.names import ColumnName, resolved
 
@@ -28,7 +30,7 @@ class CollectionScaffolder(dg.Scaffolder[Any]):
 
 @dg.scaffold_with(CollectionScaffolder)
 class TableCollection(dg.Component, dg.Model, dg.Resolvable):
-    """Synthetic tables, each with its own assets, checks, job, schedule and sensor."""
+    """Synthetic tables, each with its own assets, checks, job and sensor; those that `references` join share a schedule."""
 
     defaults: Annotated[
         dict[str, Any], Field(description="Attributes of a SyntheticTable that hold for every table.")
@@ -64,12 +66,31 @@ class TableCollection(dg.Component, dg.Model, dg.Resolvable):
         _refuse_shared({name: plan.target for name, plan in plans.items()})
         after = {name: _referred(name, plans) for name in plans}
         _refuse_circles(after)
-        return dg.Definitions.merge(
-            *(
-                it.definitions(root, [Names.of(plans[other]).release for other in after[name]])
-                for name, it in tables.items()
+        related = _families(tables, plans, after)
+        joined = {it.target for family in related for it in family.members}
+        own = [
+            it.definitions(
+                root,
+                [Names.of(plans[other]).release for other in after[name]],
+                scheduled=plans[name].target not in joined,
             )
-        )
+            for name, it in tables.items()
+        ]
+        return dg.Definitions.merge(*own, *(family.definitions() for family in related))
+
+
+def _families(
+    tables: Mapping[str, SyntheticTable], plans: Mapping[str, Plan], after: Mapping[str, Sequence[str]]
+) -> list[Family]:
+    """The tables that foreign keys join and that have the same schedule; those with partitions go by themselves."""
+    by_timing: dict[Timing, dict[str, Subject]] = {}
+    related = {it for name, others in after.items() if others for it in (name, *others)}
+    for name in TopologicalSorter(after).static_order():
+        table, plan = tables[name], plans[name]
+        if name in related and table.schedule is not None and plan.partitions is None:
+            timing = Timing(table.schedule, table.timezone, table.execution == "in_process")
+            by_timing.setdefault(timing, {})[name] = table.subject(plan, table.asset_specs(plan))
+    return [family for timing, subjects in by_timing.items() for family in families(subjects, after, timing)]
 
 
 def _referred(name: str, plans: Mapping[str, Plan]) -> list[str]:
