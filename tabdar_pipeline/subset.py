@@ -198,7 +198,7 @@ def _numbers(codec: NumberCodec, refused: _Refused) -> Limit | str | None:
         if low == high:
             return str(_value(codec, refused.column, low))
     codes, lows, highs = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
-    return Limit(codes, lows.astype(np.float32), highs.astype(np.float32))
+    return Limit(codes, lows, highs)
 
 
 def _open(interval: Interval, ends: Interval) -> Interval:

@@ -20,8 +20,8 @@ from tabdar_pipeline.codec.rhythm import Rhythm
 
 Floats = NDArray[np.float64]
 Codes = NDArray[np.int64]
-_ROUNDING = 1e-6  # share of a bin kept clear at the ends of a part, against rounding to float32
-_EDGE = 0.1  # share of a tie's interval kept clear at each end, against rounding to float32
+_ROUNDING = 1e-14  # share of a bin kept clear at the ends of a part, against rounding
+_EDGE = 0.1  # share of a tie's interval kept clear at each end, against rounding
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,7 +41,7 @@ class Block:
     """Codes and residuals of consecutive rows of a synthetic table."""
 
     codes: NDArray[np.int64]  # (B, C)
-    values: NDArray[np.float32]  # (B, C)
+    values: NDArray[np.floating[Any]]  # (B, C)
     first_row: int
     seed: int
 

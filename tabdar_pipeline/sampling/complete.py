@@ -43,7 +43,7 @@ def complete(
     visible, asked: (B, C). A row's cell is drawn given what the row shows and what was drawn before.
     `limits` says, column by column, what must not be drawn, `ties` what does not go together.
     """
-    filled = Cells(cells.codes.copy(), cells.values.copy())
+    filled = Cells(cells.codes.copy(), cells.values.astype(np.float64))
     evidence, reencodes = np.zeros(len(visible), np.float32), engine.reveal == "paper"
     shown, known, pending = visible.copy(), visible.copy(), _columns(draws.order, visible)
     states = States.at_start(cells, visible, asked)
@@ -120,12 +120,13 @@ def _draw(
         codes = pick(condition.logits, uniform, of)
         _place(engine, cells, column, rows, codes, condition.z[of], noise)
         return 0.0
-    parts = Parts.of(engine, condition.z, limit, int(engine.offsets[column]))
+    parts = Parts.of(engine, condition, limit, int(engine.offsets[column]))
     weighted = condition.logits[:, limit.codes] + parts.log_mass
     entries = pick(weighted, uniform, of)
-    codes, parts = limit.codes[entries], parts.rows(of)
-    _place(engine, cells, column, rows, codes, condition.z[of], parts.noise(entries, noise))
-    cells.values[rows, column] = np.clip(cells.values[rows, column], limit.low[entries], limit.high[entries])
+    codes, part, z = limit.codes[entries], limit.cut[entries], condition.z[of]
+    inside = parts.rows(of).rows(np.flatnonzero(part)).residuals(entries[part], noise[part])
+    _place(engine, cells, column, rows[~part], codes[~part], z[~part], noise[~part])
+    cells.codes[rows[part], column], cells.values[rows[part], column] = codes[part], inside
     return (logsumexp(weighted) - logsumexp(condition.logits))[of]
 
 

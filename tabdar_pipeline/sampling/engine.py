@@ -2,7 +2,7 @@
 
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,7 @@ from tabdar_pipeline.sampling.memory import Flags, Memory
 from tabdar_pipeline.sampling.stopwatch import Stopwatch
 
 Floats = NDArray[np.float32]
+Residuals = NDArray[np.floating[Any]]
 Codes = NDArray[np.int64]
 
 # cached: a column sees those revealed before it; mixed: those given at the start also see each
@@ -23,12 +24,12 @@ class Cells:
     """Codes and residuals of a block of rows, column by column."""
 
     codes: Codes  # (B, C)
-    values: Floats  # (B, C)
+    values: Residuals  # (B, C); a model sees 32 bits of them
 
     @classmethod
     def empty(cls, rows: int, columns: int) -> "Cells":
         """Nothing known yet."""
-        return cls(np.zeros((rows, columns), np.int64), np.zeros((rows, columns), np.float32))
+        return cls(np.zeros((rows, columns), np.int64), np.zeros((rows, columns)))
 
     def rows(self, which: Codes) -> "Cells":
         """Those of some rows (N,)."""
@@ -90,7 +91,7 @@ def revealed(
     return (
         columns,
         np.ascontiguousarray(cells.codes[:, columns]),
-        np.ascontiguousarray(cells.values[:, columns]),
+        np.ascontiguousarray(cells.values[:, columns], np.float32),
         np.tril(earlier) if reveal == "cached" else earlier,
         shown.astype(np.float32),
         memory.shown,

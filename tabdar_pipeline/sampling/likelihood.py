@@ -52,7 +52,7 @@ def _of_column(engine: Engine, cells: Cells, column: int, rows: Codes, condition
     flat = codes + engine.offsets[column]
     dense = np.flatnonzero(engine.continuous[flat])
     if len(dense):
-        values = cells.values[rows[dense], column]
+        values = cells.values[rows[dense], column].astype(np.float32)
         found[dense] += _denoising(engine, values, condition.z[rows[dense]], flat[dense])
     return np.asarray(found, np.float32)
 

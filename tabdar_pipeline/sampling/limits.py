@@ -6,9 +6,12 @@ E entries: a code and an interval of its residual. Several entries of one code a
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
-from tabdar_pipeline.sampling.engine import Codes, Floats
+from tabdar_pipeline.sampling.engine import Codes
 from tabdar_pipeline.sampling.memory import Flags
+
+Doubles = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,13 +19,13 @@ class Limit:
     """A part of one column's distribution."""
 
     codes: Codes  # (E,)
-    low: Floats  # (E,) of the residual; -inf where it has no lower end
-    high: Floats  # (E,)
+    low: Doubles  # (E,) of the residual; -inf where it has no lower end
+    high: Doubles  # (E,)
 
     @classmethod
     def of_codes(cls, codes: Codes) -> "Limit":
         """These codes, whole."""
-        ends = np.full(len(codes), np.inf, np.float32)
+        ends = np.full(len(codes), np.inf)
         return cls(np.asarray(codes, np.int64), -ends, ends)
 
     @property

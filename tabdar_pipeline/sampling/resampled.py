@@ -16,7 +16,7 @@ from tabdar_pipeline.sampling.limits import Limit
 from tabdar_pipeline.sampling.memory import Flags
 from tabdar_pipeline.sampling.ties import Tie
 
-SPARE = 4  # rows drawn for each that is needed
+SPARE = 3  # rows drawn for each that is needed
 
 
 def resampled(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tabdar_pipeline.sampling.engine import Cells, Codes, Floats
+from tabdar_pipeline.sampling.engine import Cells, Codes, Residuals
 from tabdar_pipeline.sampling.memory import Flags
 
 
@@ -36,7 +36,7 @@ class States:
         """Whether each row is its own."""
         return len(self.first) == len(self.of)
 
-    def parted(self, codes: Codes, residuals: Floats) -> "States":
+    def parted(self, codes: Codes, residuals: Residuals) -> "States":
         """The states after all rows drew these codes (B,) and residuals (B,): equal ones stay together.
 
         Once that would spare less than half of the work, each row is its own.

@@ -2,73 +2,75 @@
 
 The probability-flow ODE of one scalar carries noise n to a residual T(n), and never crosses itself:
 T is increasing, so Phi(n) is the residual's rank given its cell. The part low <= r <= high of a code
-weighs Phi(T^-1(high)) - Phi(T^-1(low)), and noise drawn between those two ranks lands in the part.
+weighs Phi(T^-1(high)) - Phi(T^-1(low)), and T of noise between those two ranks lies in the part.
 
-B rows, E entries of the limit, P of them parts of a code, G noises at which T is known.
+Codes are bins of equal mass, in which a residual is about normal. So T is taken for straight, through
+what it is at -1 and at 1; and for the identity where a code has little of what may be drawn. However
+narrow a part is, its draws lie apart, and in it.
+
+B rows, E entries of the limit, P of them parts of a code.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from tabdar_pipeline import normal
-from tabdar_pipeline.sampling.engine import Codes, Engine, Floats
-from tabdar_pipeline.sampling.limits import Limit
+from tabdar_pipeline.sampling.engine import Codes, Condition, Engine, Floats
+from tabdar_pipeline.sampling.limits import Doubles, Limit
 
-NOISES = np.linspace(-3, 3, 13, dtype=np.float32)  # (G,)
+LIKELY = 0.25  # share of what may be drawn, from which a code is asked for its own T
 LEAST = 1e-30  # mass of a part, so that its logarithm is finite
+THIN = 1e-9  # mass of a part whose ranks can no longer be told apart
 
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """Between which ranks of its noise each entry of a limit lies, row by row."""
+    """The entries of a limit, row by row."""
 
-    low: Floats  # (B, E), 0 for a whole code
-    high: Floats  # (B, E), 1 for a whole code
+    limit: Limit
+    centre: Doubles  # (B, P) of T(n) = centre + spread n
+    spread: Doubles  # (B, P)
+    low: Doubles  # (B, E) rank of the noise at which the entry begins; 0 for a whole code
+    high: Doubles  # (B, E) at which it ends; 1 for a whole code
 
     @classmethod
-    def of(cls, engine: Engine, z: Floats, limit: Limit, offset: int) -> "Parts":
-        """Ask the diffusion only where an entry is but a part of its code. Conditions z (B, E)."""
-        low = np.zeros((len(z), len(limit.codes)), np.float32)
-        high = np.ones_like(low)
-        cut = np.flatnonzero(limit.cut)
-        if len(cut):
-            alike = bool((z == z[0]).all())  # as where nothing was revealed before
-            carried = _carried(engine, z[:1] if alike else z, limit.codes[cut] + offset)
-            low[:, cut] = _ranks(carried, limit.low[cut])
-            high[:, cut] = _ranks(carried, limit.high[cut])
-        return cls(low, high)
+    def of(cls, engine: Engine, condition: Condition, limit: Limit, offset: int) -> "Parts":
+        """Ask the diffusion only where an entry is but a part of its code, and a likely one."""
+        rows, cut = len(condition.z), np.flatnonzero(limit.cut)
+        logits = condition.logits[:, limit.codes]
+        share = np.exp(logits - logits.max(axis=1, keepdims=True))
+        likely = (share > LIKELY * share.sum(axis=1, keepdims=True))[:, cut]
+        centre, spread = np.zeros(likely.shape), np.ones(likely.shape)
+        row, part = np.nonzero(likely)
+        if len(row):
+            z, flat = condition.z[row], limit.codes[cut][part] + offset
+            below, above = (engine.residuals(z, flat, np.full(len(row), n, np.float32)) for n in (-1, 1))
+            centre[row, part] = (above + below) / 2
+            spread[row, part] = np.maximum((above - below) / 2, np.float32(1e-6))
+        low, high = np.zeros((rows, len(limit.codes))), np.ones((rows, len(limit.codes)))
+        low[:, cut] = normal.rank((limit.low[cut] - centre) / spread)
+        high[:, cut] = normal.rank((limit.high[cut] - centre) / spread)
+        return cls(limit, centre, spread, low, high)
 
     def rows(self, which: Codes | slice) -> "Parts":
         """Those of some rows."""
-        return Parts(self.low[which], self.high[which])
+        centre, spread = self.centre[which], self.spread[which]
+        return replace(self, centre=centre, spread=spread, low=self.low[which], high=self.high[which])
 
     @property
     def log_mass(self) -> Floats:
         """(B, E) log of the share of its code that an entry is."""
-        return np.log(np.maximum(self.high - self.low, np.float32(LEAST)))
+        return np.log(np.maximum(self.high - self.low, LEAST)).astype(np.float32)
 
-    def noise(self, entries: Codes, noise: Floats) -> Floats:
-        """Unit noise (B,) moved between the ends of the entries (B,) that were picked."""
-        rows = np.arange(len(entries))
+    def residuals(self, entries: Codes, noise: Floats) -> Doubles:
+        """T of the unit noise (B,) that is moved between the ends of entries (B,), all parts of a code."""
+        rows, part = np.arange(len(entries)), (np.cumsum(self.limit.cut) - 1)[entries]
         low, high = self.low[rows, entries], self.high[rows, entries]
-        inside = normal.score(low + (high - low) * normal.rank(noise)).astype(np.float32)
-        return np.where((low > 0) | (high < 1), inside, noise)
-
-
-def _carried(engine: Engine, z: Floats, flat: Codes) -> Floats:
-    """T at every noise, (B, P, G), of these flat codes (P,)."""
-    shape = len(z), len(flat), len(NOISES)
-    each = np.repeat(z, shape[1] * shape[2], axis=0)
-    codes = np.tile(np.repeat(flat, shape[2]), shape[0])
-    residuals = engine.residuals(each, codes, np.tile(NOISES, shape[0] * shape[1]))
-    return np.maximum.accumulate(residuals.reshape(shape), axis=2)
-
-
-def _ranks(carried: Floats, residuals: Floats) -> Floats:
-    """Phi(T^-1(r)), (B, P), of residuals (P,)."""
-    r = residuals[:, None]
-    j = np.clip((carried < r).sum(axis=2), 1, len(NOISES) - 1)[..., None]
-    below, above = (np.take_along_axis(carried, k, axis=2) for k in (j - 1, j))
-    share = (r - below) / np.maximum(above - below, np.float32(1e-12))  # beyond the ends T goes on straight
-    return normal.rank(NOISES[j - 1] + share * (NOISES[1] - NOISES[0]))[..., 0].astype(np.float32)
+        first, last = self.limit.low[entries], self.limit.high[entries]
+        share = normal.rank(noise)
+        inside = normal.score(low + (high - low) * share)
+        found = self.centre[rows, part] + self.spread[rows, part] * inside
+        thin = (high - low < THIN) & np.isfinite(first) & np.isfinite(last)
+        found[thin] = first[thin] + (last - first)[thin] * share[thin]
+        return np.clip(found, first, last)
