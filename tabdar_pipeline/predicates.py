@@ -129,7 +129,7 @@ def _clauses(tree: "exp.Expr", schema: TableSchema, *, negated: bool = False) ->
         yield from _clauses(tree.this, schema, negated=not negated)
     elif isinstance(tree, exp.And | exp.Or):
         sides = [tuple(_clauses(side, schema, negated=negated)) for side in (tree.left, tree.right)]
-        yield from _joined(tree, sides, every=isinstance(tree, exp.And) is not negated)
+        yield from _joined(tree, sides, schema, every=isinstance(tree, exp.And) is not negated)
     elif isinstance(tree, exp.Between):
         yield from _between(tree, schema, negated=negated)
     elif isinstance(tree, exp.NullSafeEQ | exp.NullSafeNEQ):
@@ -143,7 +143,9 @@ def _clauses(tree: "exp.Expr", schema: TableSchema, *, negated: bool = False) ->
         yield Predicate(found.column, operator, found.values)
 
 
-def _joined(tree: "exp.Expr", sides: Sequence[tuple[Clause, ...]], *, every: bool) -> Iterator[Clause]:
+def _joined(
+    tree: "exp.Expr", sides: Sequence[tuple[Clause, ...]], schema: TableSchema, *, every: bool
+) -> Iterator[Clause]:
     """Both sides, or either where they are of one column."""
     clauses = [clause for side in sides for clause in side]
     if every:
@@ -152,7 +154,7 @@ def _joined(tree: "exp.Expr", sides: Sequence[tuple[Clause, ...]], *, every: boo
     names = {clause.column for clause in clauses}
     if len(names) > 1:
         raise ConditionError(
-            f"what OR joins must be of one column, however {tree.sql(dialect='duckdb')!r} is of "
+            f"table {schema.name!r}: what OR joins must be of one column, however {tree.sql(dialect='duckdb')!r} is of "
             f"{', '.join(map(repr, sorted(names)))}. Instead of OR, draw once for each side."
         )
     yield Either(names.pop(), tuple(sides))
@@ -206,7 +208,7 @@ def _comparison(tree: "exp.Expr", schema: TableSchema) -> Predicate:
             operator, left, right = _MIRRORED[operator], right, left
         column = _column(left, schema)
         return Predicate(column, operator, _values([right], column, schema))
-    raise _unknown(tree)
+    raise _unknown(tree, schema)
 
 
 def _column(tree: "exp.Expr", schema: TableSchema) -> str:
@@ -214,7 +216,7 @@ def _column(tree: "exp.Expr", schema: TableSchema) -> str:
 
     tree = tree.unnest()
     if not isinstance(tree, exp.Column):
-        raise _unknown(tree)
+        raise _unknown(tree, schema)
     table = ".".join(part.name for part in tree.parts[:-1]).casefold()
     if table and not f".{schema.name.casefold()}".endswith(f".{table}"):
         raise ConditionError(
@@ -228,7 +230,7 @@ def _values(trees: "Sequence[exp.Expr]", column: str, schema: TableSchema) -> tu
     """Values that a column is compared with, as text."""
     for tree in trees:
         if not literals.is_value(tree):
-            raise _unknown(tree)
+            raise _unknown(tree, schema)
     found = literals.texts(trees, schema[column], schema.name)
     known = tuple(text for text in found if text is not None)
     if len(known) < len(found):
@@ -239,9 +241,9 @@ def _values(trees: "Sequence[exp.Expr]", column: str, schema: TableSchema) -> tu
     return known
 
 
-def _unknown(tree: "exp.Expr") -> ConditionError:
+def _unknown(tree: "exp.Expr", schema: TableSchema) -> ConditionError:
     return ConditionError(
-        "a condition must be comparisons of columns with values (=, <>, <, <=, >, >=, BETWEEN, IN, LIKE, IS), joined "
+        f"table {schema.name!r}: a condition must be comparisons of columns with values (=, <>, <, <=, >, >=, BETWEEN, IN, LIKE, IS), joined "
         f"by AND, or by OR where they are of one column, however: {tree.sql(dialect='duckdb')!r}. Say it so, or draw "
         "more rows and filter them."
     )
