@@ -51,6 +51,8 @@ CONDITIONS = (
     "{0} IN ('a', 'b') AND NOT {1} IS NULL",
     "({0} >= -1.5 AND {1} < '2024-01-01') AND {0} <> 'x'",
     "CAST({0} AS DOUBLE) > 1e3 AND 5 <= {1}",
+    "({0} NOT BETWEEN SYMMETRIC 3 AND 1 OR {0} IS NULL) AND {1} IS DISTINCT FROM 2",
+    "{0} LIKE 'a%' AND {1} > DATE '2024-01-01' + INTERVAL 1 DAY",
 )
 WORDS = "AND OR NOT IN IS NULL BETWEEN LIKE CAST AS DATE INTERVAL SELECT FROM EXISTS CASE WHEN END ( ) '' \"\" -- ; :: {} [] -> * % $1 ? @"
 

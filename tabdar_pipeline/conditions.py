@@ -4,7 +4,7 @@
 Given cells are visible from the start; limited columns are drawn next, inside their limits.
 """
 
-import math
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,17 +14,15 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from tabdar_pipeline.codec.category import CategoryCodec
-from tabdar_pipeline.codec.number import NumberCodec
+from tabdar_pipeline.codec.constant import ConstantCodec
 from tabdar_pipeline.codec.table import TableCodec, encode_column
 from tabdar_pipeline.errors import ConditionError
-from tabdar_pipeline.predicates import Predicate
+from tabdar_pipeline.predicates import Clause, Predicate, column_named
 from tabdar_pipeline.sampling.limits import Limit
 from tabdar_pipeline.sampling.ties import Tie
-from tabdar_pipeline.schemas.columns import Column
 from tabdar_pipeline.schemas.table import TableSchema
 from tabdar_pipeline.schemas.types import arrow_type, from_text
-
-SHOWN = 8  # levels that a message lists
+from tabdar_pipeline.subset import resolve_column
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,13 +35,27 @@ class Given:
     residuals: NDArray[np.float64]  # (V,)
     shares: tuple[float, ...]  # (V,) of the rows
 
-    def of_rows(self, rows: int, seed: int) -> NDArray[np.intp]:
-        """Which value each row has, (rows,): exact counts, shuffled."""
+    def counts(self, rows: int) -> NDArray[np.intp]:
+        """How many of so many rows have each value, (V,)."""
         exact = np.array(self.shares) * rows
         counts = np.floor(exact + 1e-9).astype(int)
         counts[np.argsort(counts - exact, kind="stable")[: rows - counts.sum()]] += 1
+        return counts
+
+    def of_rows(self, rows: int, seed: int) -> NDArray[np.intp]:
+        """Which value each row has, (rows,): exact counts, shuffled."""
+        counts = self.counts(rows)
         rng = np.random.Generator(np.random.Philox(key=seed, counter=[0, 0, 2, self.column]))
         return rng.permutation(np.repeat(np.arange(len(counts)), counts))
+
+
+@dataclass(frozen=True, slots=True)
+class Stratum:
+    """Rows that share the value of a balanced column."""
+
+    column: str
+    value: str | None  # as text; None is NULL
+    rows: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,46 +66,100 @@ class Conditions:
     limits: Mapping[int, Limit] = field(default_factory=dict)
     ties: tuple[Tie, ...] = ()  # what still goes together; those of the codec where there are none
 
+    def strata(self, schema: TableSchema, rows: int) -> tuple[Stratum, ...]:
+        """How many of so many rows have each value of each balanced column."""
+        return tuple(
+            Stratum(schema.modelled[it.column].name, None if value is None else _text(value), int(count))
+            for it in self.given
+            for value, count in zip(it.values.to_pylist(), it.counts(rows), strict=True)
+            if len(it.values) > 1
+        )
+
 
 def resolve(
     codec: TableCodec,
     schema: TableSchema,
-    predicates: Sequence[Predicate] = (),
+    clauses: Sequence[Clause] = (),
     balance: Mapping[str, Mapping[Any, float]] | None = None,
 ) -> Conditions:
     """Conditions as cells and limits; raises ConditionError where no row can satisfy them."""
-    given, limits = [], {}
-    for name in [*dict.fromkeys(p.column for p in predicates), *(balance or {})]:
-        if name in codec.rules.gaps:
-            raise ConditionError(
-                f"table {schema.name!r}, column {name!r}: a condition needs a column that is modelled by itself, "
-                f"however it is modelled by its distance from {codec.rules.gaps[name]!r}. Give a condition on that "
-                "one, or fit without the constraint that ties them."
-            )
-    for name in dict.fromkeys(p.column for p in predicates):
+    given, limits = list[Given](), dict[int, Limit]()
+    names = [*dict.fromkeys(clause.column for clause in clauses)]
+    balanced = [column_named(name, schema) for name in balance or {}]
+    _refuse_twice(names, balanced, schema)
+    _refuse_gaps(codec, schema, [*names, *balanced])
+    for name in names:
+        mine = [clause for clause in clauses if clause.column == name]
+        constant = _constant(codec, name)
+        if constant is not None:
+            resolve_column(constant, schema[name], mine, schema.name)
+            continue
         place = _modelled(schema, name)
-        mine = [p for p in predicates if p.column == name]
-        found = _resolve_column(codec.columns[place], schema.modelled[place], mine)
+        found = resolve_column(codec.columns[place], schema.modelled[place], mine, schema.name)
         if isinstance(found, Limit):
             limits[place] = found
         else:
             given.append(_given(codec, schema, place, [found], (1.0,)))
-    for name, shares in (balance or {}).items():
-        place = _modelled(schema, name)
-        if any(g.column == place for g in given) or place in limits:
-            raise ConditionError(
-                f"column {name!r} must be balanced or conditioned, however it is both. Drop one of the two."
-            )
-        total = math.fsum(shares.values())
-        if not shares or min(shares.values()) < 0 or not total > 0:
-            raise ConditionError(
-                f"the shares of column {name!r} must be positive, however: {dict(shares)}. Correct them."
-            )
-        values = [None if v is None else _text(v) for v in shares]
-        for value in values:
-            _resolve_column(codec.columns[place], schema.modelled[place], [_equal(name, value)])
-        given.append(_given(codec, schema, place, values, tuple(s / total for s in shares.values())))
+    for name, shares in zip(balanced, (balance or {}).values(), strict=True):
+        given.append(_balanced(codec, schema, name, shares))
     return Conditions(tuple(given), limits, _tied(codec, schema, given, limits))
+
+
+def _refuse_twice(names: Sequence[str], balanced: Sequence[str], schema: TableSchema) -> None:
+    for name in balanced:
+        if name in names or balanced.count(name) > 1:
+            twice = "both" if name in names else "balanced twice"
+            raise ConditionError(
+                f"table {schema.name!r}, column {name!r}: it must be balanced or conditioned, however it is {twice}. "
+                "Drop one of the two."
+            )
+
+
+def _refuse_gaps(codec: TableCodec, schema: TableSchema, names: Sequence[str]) -> None:
+    for name in names:
+        if name in codec.rules.gaps:
+            raise ConditionError(
+                f"table {schema.name!r}, column {name!r}: a condition needs a column that is modelled by itself, "
+                f"however it is modelled by its distance from {codec.rules.gaps[name]!r}. Give a condition on that "
+                f"one, or let it stand alone: TabDAR.fit(..., alone=[{name!r}])."
+            )
+
+
+def _constant(codec: TableCodec, name: str) -> CategoryCodec | None:
+    """The one value of a column that has no other."""
+    made = codec.made.get(name)
+    if not isinstance(made, ConstantCodec):
+        return None
+    return CategoryCodec(() if made.value is None else (made.value,), missing=made.value is None)
+
+
+def _balanced(codec: TableCodec, schema: TableSchema, name: str, shares: Mapping[Any, float]) -> Given:
+    """Cells of a column whose values have shares of the rows."""
+    place = _modelled(schema, name)
+    plain = isinstance(shares, Mapping) and all(map(_is_share, shares.values()))
+    if not plain or not any(shares.values()):
+        raise ConditionError(
+            f"table {schema.name!r}, column {name!r}: each value must have a share, a number from 0 up, and one of "
+            f"them above 0, however: {shares}. Correct the shares."
+        )
+    values = list[str | None]()
+    for value in shares:
+        equal = Predicate(name, "null") if value is None else Predicate(name, "=", (_text(value),))
+        found = resolve_column(codec.columns[place], schema.modelled[place], [equal], schema.name)
+        if isinstance(found, Limit) or found in values:
+            raise ConditionError(
+                f"table {schema.name!r}, column {name!r}: each share must be of another value, however {value!r} "
+                "is there twice. Add the two up."
+            )
+        values.append(found)
+    parts = [float(share / max(shares.values())) for share in shares.values()]
+    return _given(codec, schema, place, values, tuple(part / sum(parts) for part in parts))
+
+
+def _is_share(share: object) -> bool:
+    if isinstance(share, bool) or not isinstance(share, int | float | np.number):
+        return False
+    return bool(0 <= share <= sys.float_info.max)
 
 
 def _tied(
@@ -135,124 +201,6 @@ def _given(
     array = from_text(values, arrow_type(schema.modelled[place].arrow_type))
     cells = encode_column(codec.columns[place], array)
     return Given(place, array, cells.codes, np.asarray(cells.residuals), shares)
-
-
-def _equal(name: str, value: str | None) -> Predicate:
-    return Predicate(name, "null") if value is None else Predicate(name, "=", (value,))
-
-
-def _resolve_column(
-    codec: NumberCodec | CategoryCodec, column: Column, predicates: Sequence[Predicate]
-) -> Limit | str | None:
-    """The one value that is left (None is NULL), or the limit."""
-    nulls = all(p.operator in ("null", "not null") for p in predicates)
-    nulls = nulls and not any(p.operator == "not null" for p in predicates)
-    if nulls:
-        if not codec.missing:
-            raise _refused(column, predicates, "it is never NULL")
-        return None
-    if any(p.operator == "null" for p in predicates):
-        raise _refused(column, predicates, "they contradict each other")
-    if isinstance(codec, CategoryCodec):
-        return _levels(codec, column, predicates)
-    return _range(codec, column, predicates)
-
-
-def _levels(codec: CategoryCodec, column: Column, predicates: Sequence[Predicate]) -> Limit | str:
-    for predicate in predicates:
-        unseen = [v for v in predicate.values if v not in codec.vocabulary]
-        if unseen and predicate.operator in ("=", "<>", "in", "not in"):
-            some = ", ".join(map(repr, codec.vocabulary[:SHOWN]))
-            more = " and others" if len(codec.vocabulary) > SHOWN else ""
-            raise _refused(column, predicates, f"{unseen[0]!r} was never seen, but {some}{more}")
-    kept = [i for i, level in enumerate(codec.vocabulary) if all(_holds(p, level) for p in predicates)]
-    if not kept:
-        raise _refused(column, predicates, "no level satisfies them")
-    return codec.vocabulary[kept[0]] if len(kept) == 1 else Limit.of_codes(np.array(kept))
-
-
-def _holds(predicate: Predicate, level: str) -> bool:
-    values = predicate.values
-    match predicate.operator:
-        case "=" | "in":
-            return level in values
-        case "<>" | "not in":
-            return level not in values
-        case "<":
-            return level < values[0]
-        case "<=":
-            return level <= values[0]
-        case ">":
-            return level > values[0]
-        case ">=":
-            return level >= values[0]
-    return True  # not null
-
-
-Interval = tuple[float, float]  # of ticks, both ends included
-
-
-def _range(codec: NumberCodec, column: Column, predicates: Sequence[Predicate]) -> Limit | str:
-    kind, intervals = arrow_type(column.arrow_type), [(-math.inf, math.inf)]
-    for predicate in predicates:
-        try:
-            ticks = [codec.line.tick(value, kind) for value in predicate.values]
-        except (ValueError, pa.ArrowException) as error:
-            raise _refused(column, predicates, f"{predicate.values[0]!r} is no {column.sql_type}") from error
-        intervals = _meet(intervals, _satisfying(predicate.operator, ticks, grid=codec.line.grid))
-    if not intervals:
-        raise _refused(column, predicates, "they leave nothing")
-    parts = [codec.within(low, high) for low, high in intervals]
-    codes, lows, highs = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
-    if not len(codes):
-        seen = codec.line.column(np.array(codec.ends), kind).to_pylist()
-        raise _refused(column, predicates, f"values lie between {seen[0]} and {seen[1]}")
-    if len(intervals) == 1 and intervals[0][0] == intervals[0][1]:
-        return str(codec.line.column(np.array(intervals[0]), kind)[0].as_py())
-    return Limit(codes, lows, highs)
-
-
-def _satisfying(operator: str, ticks: list[float], *, grid: bool) -> list[Interval]:
-    """The intervals of ticks that satisfy one predicate; on a grid they end at whole ticks."""
-    points = sorted(t for t in ticks if not grid or t == round(t))
-    match operator:
-        case "=" | "in":
-            return [(t, t) for t in points]
-        case "<>" | "not in":
-            ends = [_neighbours(t, grid=grid) for t in points]
-            lows = [-math.inf, *(above for _, above in ends)]
-            highs = [*(below for below, _ in ends), math.inf]
-            return [(a, b) for a, b in zip(lows, highs, strict=True) if a <= b]
-        case "<":
-            return [(-math.inf, _neighbours(ticks[0], grid=grid)[0])]
-        case "<=":
-            return [(-math.inf, math.floor(ticks[0]) if grid else ticks[0])]
-        case ">":
-            return [(_neighbours(ticks[0], grid=grid)[1], math.inf)]
-        case ">=":
-            return [(math.ceil(ticks[0]) if grid else ticks[0], math.inf)]
-    return [(-math.inf, math.inf)]  # not null
-
-
-def _neighbours(tick: float, *, grid: bool) -> Interval:
-    """The last tick below this one, and the first above."""
-    if grid:
-        return math.ceil(tick) - 1, math.floor(tick) + 1
-    return math.nextafter(tick, -math.inf), math.nextafter(tick, math.inf)
-
-
-def _meet(these: list[Interval], those: list[Interval]) -> list[Interval]:
-    """What both have."""
-    met = [(max(a, c), min(b, d)) for a, b in these for c, d in those]
-    return sorted((low, high) for low, high in met if low <= high)
-
-
-def _refused(column: Column, predicates: Sequence[Predicate], fact: str) -> ConditionError:
-    said = " AND ".join(f"{p.operator} {', '.join(p.values)}".strip() for p in predicates)
-    return ConditionError(
-        f"column {column.name!r}: some row must be able to satisfy {said!r}, however {fact}. "
-        "Change the condition."
-    )
 
 
 def _text(value: object) -> str:

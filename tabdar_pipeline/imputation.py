@@ -139,13 +139,13 @@ def complete_rows(
             f"given rows must have columns of {schema.name!r} only, however: "
             f"{', '.join(map(repr, unknown))}. Leave them out, or rename them."
         )
-    table = _widened(codec, schema, rows, seed)
+    table = widened(codec, schema, rows, seed)
     request = Request(seed, draws=draws, nulls=True)
     for draw, copy in enumerate(impute(engine, codec, schema, table, request, progress)):
         yield numbered(copy, draw, draws)
 
 
-def _widened(codec: TableCodec, schema: TableSchema, rows: pa.Table, seed: int) -> pa.Table:
+def widened(codec: TableCodec, schema: TableSchema, rows: pa.Table, seed: int) -> pa.Table:
     """All columns of the schema, in its types: NULL to be drawn, or made."""
     arrays = []
     for column in schema.columns:
@@ -160,10 +160,11 @@ def _widened(codec: TableCodec, schema: TableSchema, rows: pa.Table, seed: int) 
 
 
 def _cast(values: pa.Array, kind: pa.DataType, column: Column) -> pa.Array:
+    if values.type == kind:
+        return values
     try:
-        if pa.types.is_dictionary(kind) and not pa.types.is_dictionary(values.type):
-            return values.cast(kind.value_type).cast(kind)
-        return values.cast(kind)
+        plain = values.dictionary_decode() if pa.types.is_dictionary(values.type) else values
+        return plain.cast(kind.value_type).cast(kind) if pa.types.is_dictionary(kind) else plain.cast(kind)
     except pa.ArrowException as error:
         raise UsageError(
             f"given column {column.name!r} must be of type {column.sql_type}, however it is "

@@ -17,7 +17,7 @@ from tabdar_pipeline.blocks import Table
 from tabdar_pipeline.codec.table import TableCodec, modelled_values
 from tabdar_pipeline.conditions import Conditions
 from tabdar_pipeline.errors import ModelDirectoryError
-from tabdar_pipeline.imputation import ORDERS, Progress, Request, complete_rows, conformed, impute
+from tabdar_pipeline.imputation import ORDERS, Progress, Request, complete_rows, conformed, impute, widened
 from tabdar_pipeline.sampling.draws import BLOCK_ROWS, START, Draws, Place
 from tabdar_pipeline.sampling.engine import (
     Cells,
@@ -243,8 +243,11 @@ class Sampler:
         return np.concatenate([np.zeros(0, np.float32), *found])
 
     def unseen(self, table: pa.Table) -> dict[str, int]:
-        """Cells, by column, of levels never seen or too rare to keep, and of numbers beyond those seen."""
-        table = conformed(table, self.schema)
+        """Cells, by column, of levels never seen or too rare to keep, and of numbers beyond those seen.
+
+        A column that the table lacks has none.
+        """
+        table = widened(self.codec, self.schema, table, seed=0)
         cells = {
             column.name: codec.unseen(modelled_values(self.codec.rules, table, column).drop_null())
             for codec, column in zip(self.codec.columns, self.schema.modelled, strict=True)

@@ -152,9 +152,9 @@ class TabDAR:
     ) -> "pd.DataFrame | pa.Table":
         """A synthetic table of so many rows, of the types of the table that was learned.
 
-        `where`: comparisons in SQL, joined by AND, that every row satisfies. `balance`: of a column,
-        the share of each value. `given`: rows of which some columns are known; each is completed
-        `draws` times, and neither `rows`, `where` nor `balance` can be asked for beside it. `quality`: how
+        `where`: comparisons in SQL, joined by AND, or by OR where they are of one column, that every row satisfies.
+        `balance`: of a column, the share of each value; None is NULL. `given`: rows of which some columns are known,
+        and what is NULL is not; each is completed `draws` times, and neither `rows`, `where` nor `balance` can be asked for beside it. `quality`: how
         finely the diffusion of numbers is solved.
         """
         if given is not None:
@@ -168,8 +168,11 @@ class TabDAR:
             )
             table = pa.concat_tables(copies)
         else:
-            if rows is None:
-                raise UsageError("`rows` must be given, however it is not. Say how many rows to draw.")
+            if rows is None or draws != 1:
+                raise UsageError(
+                    f"without given rows, `rows` must be how many to draw and `draws` one, however they are {rows} "
+                    f"and {draws}. Correct them, or name the rows with `given`."
+                )
             batches = self.sample_batches(
                 rows, seed=seed, where=where, balance=balance, quality=quality, engine=engine
             )
@@ -188,8 +191,10 @@ class TabDAR:
         threads: int | None = None,
     ) -> Iterator[pa.RecordBatch]:
         """The same in blocks; without `balance` each is a function of (seed, block) alone."""
-        predicates = parse(where, self.schema) if where else ()
-        conditions = resolve(self.codec, self.schema, predicates, balance)
+        if rows < 1:
+            raise UsageError(f"`rows` must be at least 1, however it is {rows}. Say how many rows to draw.")
+        clauses = parse(where, self.schema) if where is not None else ()
+        conditions = resolve(self.codec, self.schema, clauses, balance)
         return self.sampler(engine, threads, quality).sample_batches(rows, seed=seed, conditions=conditions)
 
     def sampler(

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from tabdar_pipeline.cli.options import JsonOption, PointName, SeedOption, TableOption
+from tabdar_pipeline.cli.options import JsonOption, PointName, SeedOption, TableOption, kept_unseen
 from tabdar_pipeline.console import progress_bar, say
 from tabdar_pipeline.errors import UsageError
 
@@ -58,10 +58,8 @@ def impute(
             for batch in numbered(filled, draw, draws).to_batches():
                 write(batch)
     unseen = sampler.unseen(rows)
-    strange = ", ".join(f"{name} {cells:,}" for name, cells in unseen.items())
     say(
         {"out": str(out), "rows": rows.num_rows, "cells": before - left, "draws": draws, "unseen": unseen},
-        f"{out}: {before - left:,} cells filled"
-        + (f"; kept, though the model never saw such values: {strange}" if strange else ""),
+        f"{out}: {before - left:,} cells filled{kept_unseen(unseen)}",
         as_json=as_json,
     )

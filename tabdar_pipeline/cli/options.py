@@ -1,5 +1,6 @@
 """Options that several commands share, and the words that they take."""
 
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Annotated
 
@@ -59,3 +60,9 @@ class PointName(StrEnum):
 TableOption = Annotated[str | None, typer.Option(help="schema.table, where the file is a database.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 SeedOption = Annotated[int, typer.Option(min=0, help="The same seed gives the same rows.")]
+
+
+def kept_unseen(unseen: Mapping[str, int]) -> str:
+    """The end of a sentence about cells that are kept and were no evidence; nothing where there are none."""
+    said = ", ".join(f"{name} {cells:,}" for name, cells in unseen.items())
+    return f"; kept, though the model never saw such values: {said}" if said else ""

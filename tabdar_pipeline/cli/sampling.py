@@ -1,9 +1,8 @@
 """`tabdar sample`: a model directory becomes rows."""
 
-import json
 import time
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,15 +14,16 @@ from tabdar_pipeline.cli.options import (
     JsonOption,
     QualityName,
     SeedOption,
-    TableOption,
+    kept_unseen,
 )
+from tabdar_pipeline.cli.shares import read_shares
 from tabdar_pipeline.console import Tell, progress_bar, say
 from tabdar_pipeline.errors import UsageError
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from tabdar_pipeline.conditions import Conditions
+    from tabdar_pipeline.conditions import Conditions, Stratum
     from tabdar_pipeline.output import Write
     from tabdar_pipeline.parts import Parts
     from tabdar_pipeline.runtime import Sampler
@@ -37,20 +37,34 @@ def sample(
     rows: Annotated[int | None, typer.Option(min=1, help="How many rows.")] = None,
     seed: SeedOption = 0,
     where: Annotated[
-        str | None, typer.Option(help="What every row satisfies: comparisons in SQL, joined by AND.")
+        str | None,
+        typer.Option(
+            help="What every row satisfies: comparisons in SQL, joined by AND, or by OR where they are of one column."
+        ),
     ] = None,
     balance: Annotated[
-        str | None, typer.Option(help='Shares of values, as JSON: {"income": {">50K": 1, "<=50K": 1}}.')
+        str | None,
+        typer.Option(
+            help='Shares of values, as JSON: {"income": {">50K": 1, "<=50K": 1}}, or {"rating": [[5, 1], [null, 2]]} '
+            "where a value is NULL."
+        ),
     ] = None,
     given: Annotated[
-        Path | None, typer.Option(help="Rows of which some columns are known, to be completed.")
+        Path | None,
+        typer.Option(
+            help="Rows of which some columns are known, .parquet, .csv or .duckdb. Cells that are NULL are not known: "
+            "they are drawn, as are columns that it lacks."
+        ),
+    ] = None,
+    given_table: Annotated[
+        str | None, typer.Option(help="schema.table of the given rows, where they are in a database.")
     ] = None,
     draws: Annotated[int, typer.Option(min=1, max=1000, help="Copies of the given rows.")] = 1,
     quality: Annotated[
         QualityName, typer.Option(help="How finely the diffusion of numbers is solved.")
     ] = QualityName.balanced,
     engine: Annotated[EngineName, typer.Option(help="onnx: fast, without torch.")] = EngineName.onnx,
-    table: TableOption = None,
+    table: Annotated[str | None, typer.Option(help="schema.table of OUT, where it is a database.")] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads.")] = None,
     profile: Annotated[bool, typer.Option("--profile", help="Print where the time went.")] = False,
     as_json: JsonOption = False,
@@ -64,16 +78,14 @@ def sample(
     from tabdar_pipeline.output import refuse_unwritable, writer
 
     refuse_unwritable(out, table)
+    _refuse_together(given, given_table, draws, (rows, where, balance))
     sampler = _sampler(model_dir, engine, threads, quality)
     watch = sampler.engine.watch
     watch.seconds["loading"] = time.perf_counter() - started
     if given is None:
-        job = _Job(out, rows, seed, where, balance, quality.value)
-        source = _free(sampler, job)
-    elif any(option is not None for option in (rows, where, balance)):
-        raise UsageError("--given completes the rows it names: drop --rows, --where and --balance.")
+        source = _free(sampler, _Job(out, rows, seed, where, balance, quality.value))
     else:
-        source = _completed(sampler, given, seed, draws)
+        source = _completed(sampler, given, given_table, seed, draws)
     schema = numbered_schema(sampler.schema, draws)
     with writer(out, schema, table) as write, progress_bar("writing" if source.parts else "sampling") as tell:
         _write(source, write, tell, watch)
@@ -82,7 +94,9 @@ def sample(
     seconds = time.perf_counter() - started
     facts = {"out": str(out), "rows": source.rows, "seed": seed, "seconds": seconds}
     facts |= {"rows_per_second": source.rows / seconds, "profile": watch.seconds}
-    say(facts, f"{out}: {source.rows:,} rows in {seconds:.1f} s", as_json=as_json)
+    facts |= {"strata": [asdict(it) for it in source.strata], "unseen": source.unseen}
+    said = [f"{out}: {source.rows:,} rows in {seconds:.1f} s", *map(_said, source.strata)]
+    say(facts, "\n".join(said) + kept_unseen(source.unseen), as_json=as_json)
     if profile and not as_json:
         _say_profile(watch, seconds, sampler.engine.workers)
 
@@ -106,6 +120,26 @@ class _Source:
     batches: "Iterator[pa.RecordBatch]"
     rows: int
     parts: "Parts | None" = None
+    strata: "tuple[Stratum, ...]" = ()
+    unseen: Mapping[str, int] = field(default_factory=dict)  # given cells, by column, that are no evidence
+
+
+def _refuse_together(
+    given: Path | None, given_table: str | None, draws: int, free: tuple[int | str | None, ...]
+) -> None:
+    """Raise UsageError where options are named that mean nothing together."""
+    if given is not None and any(option is not None for option in free):
+        raise UsageError("--given completes the rows it names: drop --rows, --where and --balance.")
+    if given is None and (draws > 1 or given_table is not None):
+        raise UsageError(
+            "--draws and --given-table must be of given rows, however none are given. Name them with --given, or "
+            "ask for more --rows."
+        )
+
+
+def _said(stratum: "Stratum") -> str:
+    value = "NULL" if stratum.value is None else repr(stratum.value)
+    return f"{stratum.column} {value}: {stratum.rows:,} rows"
 
 
 def _free(sampler: "Sampler", job: _Job) -> _Source:
@@ -115,19 +149,22 @@ def _free(sampler: "Sampler", job: _Job) -> _Source:
     if job.rows is None:
         raise UsageError("--rows must be given, however it is not. Say how many rows to draw.")
     conditions = _conditions(sampler, job.where, job.balance)
+    strata = conditions.strata(sampler.schema, job.rows)
     if job.rows <= parts.PART_ROWS:
-        return _Source(sampler.sample_batches(job.rows, seed=job.seed, conditions=conditions), job.rows)
+        batches = sampler.sample_batches(job.rows, seed=job.seed, conditions=conditions)
+        return _Source(batches, job.rows, strata=strata)
     facts = {"model": sampler.fingerprint} | {k: v for k, v in asdict(job).items() if k != "out"}
     found = parts.Parts.beside(job.out, job.rows, facts)
     _draw_parts(sampler, found, job.seed, conditions)
-    return _Source(found.batches(), job.rows, found)
+    return _Source(found.batches(), job.rows, found, strata)
 
 
-def _completed(sampler: "Sampler", given: Path, seed: int, draws: int) -> _Source:
+def _completed(sampler: "Sampler", given: Path, table: str | None, seed: int, draws: int) -> _Source:
     """Rows of which some columns are known."""
-    known = _given_rows(given, sampler.schema)
+    known = _given_rows(given, table, sampler.schema)
     copies = sampler.complete_rows(known, seed=seed, draws=draws)
-    return _Source((batch for copy in copies for batch in copy.to_batches()), known.num_rows * draws)
+    batches = (batch for copy in copies for batch in copy.to_batches())
+    return _Source(batches, known.num_rows * draws, unseen=sampler.unseen(known))
 
 
 def _draw_parts(sampler: "Sampler", parts: "Parts", seed: int, conditions: "Conditions") -> None:
@@ -178,21 +215,17 @@ def _conditions(sampler: "Sampler", where: str | None, balance: str | None) -> "
     from tabdar_pipeline.conditions import resolve
     from tabdar_pipeline.predicates import parse
 
-    try:
-        shares = json.loads(balance) if balance else {}
-    except ValueError as error:
-        raise UsageError(f"--balance must be JSON, however: {error}. Correct it.") from error
-    if not (isinstance(shares, dict) and all(isinstance(s, dict) for s in shares.values())):
+    clauses = parse(where, sampler.schema) if where is not None else ()
+    return resolve(sampler.codec, sampler.schema, clauses, read_shares(balance))
+
+
+def _given_rows(path: Path, table: str | None, schema: "TableSchema") -> "pa.Table":
+    from tabdar_pipeline.warehouse.files import is_database, read_table
+
+    if is_database(path) and table is None:
         raise UsageError(
-            '--balance must be like {"income": {">50K": 1, "<=50K": 1}}, however: ' + str(balance)
+            f"{path.name!r} is a database: name the given table with --given-table schema.table."
         )
-    predicates = parse(where, sampler.schema) if where else ()
-    return resolve(sampler.codec, sampler.schema, predicates, shares)
-
-
-def _given_rows(path: Path, schema: "TableSchema") -> "pa.Table":
-    from tabdar_pipeline.warehouse.snapshot import read_table
-
-    rows, _ = read_table(path)
+    rows, _ = read_table(path, table)
     index = [PANDAS_INDEX] if PANDAS_INDEX in rows.column_names and PANDAS_INDEX not in schema.names else []
     return rows.drop_columns(index)

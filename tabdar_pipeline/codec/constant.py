@@ -28,7 +28,7 @@ class ConstantCodec:
         """The value in every row; start and seed do not matter."""
         del start, seed
         plain = kind.value_type if pa.types.is_dictionary(kind) else kind
-        column = pa.array([self.value], pa.string()).cast(plain).take(pa.array([0] * rows))
+        column = pa.array([self.value], pa.string()).cast(plain).take(pa.array([0] * rows, pa.int64()))
         return column.cast(kind) if plain != kind else column
 
     def to_json(self) -> dict[str, Any]:

@@ -22,6 +22,7 @@ _EXACT = 2**53  # what a float counts to in ones; a column that spans more is co
 _WORD = 2**63  # what a signed word of 64 bits cannot hold
 _HUGE, _TINY = (2.0**900, 200), (2.0**-900, -600)  # where to scale, and by which power of two
 _ROUNDING = 1e-6  # of a tick, by which a float may miss its own
+_DAY = 86_400_000_000  # microseconds
 _DIGITS = 7  # of a float's fraction that may form a grid
 
 
@@ -78,7 +79,11 @@ class Line:
         return (_beyond(_integers(column), self.origin) / self.step).astype(np.float64)
 
     def tick(self, text: str, kind: pa.DataType) -> float:
-        """Where one value, written as text, lies; between ticks where it is not on the grid."""
+        """Where one value, written as text, lies; between ticks where it is not on the grid, as noon between days."""
+        if pa.types.is_date(kind):
+            moment = from_text([text], pa.timestamp("us")).cast(pa.int64())[0].as_py()
+            days = Fraction(moment, _DAY) * (1 if pa.types.is_date32(kind) else _DAY // 1000)
+            return float((days - self.origin) / self.step)
         if pa.types.is_temporal(kind):
             return float(self.ticks(from_text([text], kind))[0])
         if not self.grid:

@@ -21,13 +21,18 @@ _DATABASES = frozenset({".duckdb", ".ddb", ".db"})
 _FILES = frozenset({".parquet", ".csv"})
 
 
+def is_database(path: Path) -> bool:
+    """Whether a file holds tables that have names."""
+    return path.suffix.lower() in _DATABASES
+
+
 def read_table(path: Path, name: str | None = None) -> tuple[pa.Table, dict[str, str]]:
     """A file, or the table `name` of a database, as Arrow; and DuckDB's types where they are known.
 
     Raises SourceError where it is missing or unreadable, UsageError where its kind is not known.
     """
     suffix = path.suffix.lower()
-    if suffix in _DATABASES:
+    if is_database(path):
         return _from_database(path, name)
     if suffix not in _FILES:
         raise UsageError(f"a source must be .parquet, .csv or .duckdb, however: {path.name!r}. Convert it.")
