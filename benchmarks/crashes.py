@@ -246,8 +246,8 @@ def whole(warehouse: Warehouse) -> list[str]:
 def clean(trial: Trial) -> None:
     root = trial.root
     published = leftovers.settle_copies(trial.warehouse, root / "releases")
-    targets, at_once = {r.target for r in published}, timedelta(0)
-    leftovers.remove(leftovers.in_storage(root / "run", targets, at_once))
+    at_once = timedelta(0)
+    leftovers.remove(leftovers.in_storage(root / "run", published, at_once))
     leftovers.remove(leftovers.in_copies(root / "releases", at_once))
 
 

@@ -94,7 +94,8 @@ def _accept(plan: Plan, taken: Snapshot, contract: Contract) -> None:
     types = {name: kind for name, kind in taken.sql_types.items() if name in learned.schema.names}
     shelf.write_text(plan.home / CONTRACT, learned.to_yaml())
     shelf.put(plan.home, "snapshot", replace(taken, sql_types=types))
-    _forget_snapshots(plan.home, taken)
+    for old in leftovers.unnamed_snapshots(plan.home):
+        old.unlink()
 
 
 def fit_model(
@@ -277,7 +278,7 @@ def publish_release(plan: Plan, warehouse: Warehouse) -> Release:
 
 def retire_old(plan: Plan, warehouse: Warehouse) -> list[str]:
     """Retire what the plan does not keep, and what runs that were cut off left; the releases whose rows went."""
-    leftovers.remove(leftovers.in_home(plan.root))
+    leftovers.remove([*leftovers.in_partitions(plan), *leftovers.in_home(plan.root)])
     if plan.keep is None:
         return []
     return [release.identifier for release in retain(warehouse, plan.target, plan.keep)]
@@ -311,15 +312,6 @@ def last_snapshot(plan: Plan) -> tuple[Snapshot, pa.Table, Contract]:
     contract = Contract.read(plan.home / CONTRACT)
     rows = pq.read_table(taken.path, partitioning=None).select(contract.schema.names)
     return taken, rows, contract
-
-
-def _forget_snapshots(home: Path, taken: Snapshot) -> None:
-    """Remove all but this one and the one that the served model was fitted on."""
-    last = served.Served.read(home)
-    needed = {taken.path, last.snapshot(home)} if last is not None else {taken.path}
-    for old in taken.path.parent.glob("*.parquet"):
-        if old not in needed:
-            old.unlink()
 
 
 def _inferred(plan: Plan, taken: Snapshot, table: pa.Table, warehouse: Warehouse) -> Contract:
