@@ -161,6 +161,11 @@ def fit_network(
         ):
             if progress is not None:
                 progress(record)
+    if not learner.state.history:
+        raise TrainingError(
+            f"training must have time for a step, however its budget of {settings.seconds:g} seconds was over before the "
+            "first: libraries had to load, rows to be encoded. Raise `seconds`."
+        )
     learner.model.load_state_dict(learner.best)
     learner.model.heads.settle()
     facts = asdict(settings) | {

@@ -167,6 +167,22 @@ def test_a_limit_in_yaml_fails_the_step_at_once_and_says_what_to_do(
     assert "STEP_UP_FOR_RETRY" not in [event.event_type_value for event in result.all_events]
 
 
+def test_training_that_failed_is_tried_once_more(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It goes on from the state that it kept."""
+
+    def fail(*_: Any) -> None:
+        raise RuntimeError("the device is gone")
+
+    monkeypatch.setattr(guard, "AGAIN_S", 0.01)
+    monkeypatch.setattr(synthetic.refreshing, "decided_way", fail)
+    job = definitions(root).resolve_job_def("refresh_synthetic_people")
+    result = job.execute_in_process(raise_on_error=False)
+    events = [event.event_type_value for event in result.all_events]
+
+    assert events.count("STEP_UP_FOR_RETRY") == 1
+    assert not result.success
+
+
 def test_a_cancelled_snapshot_leaves_no_lock_and_no_file(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """^C and Dagster's cancellation are exceptions inside the connection."""
 

@@ -128,6 +128,14 @@ def test_a_budget_of_seconds_is_kept() -> None:
     assert model.history[-1].budget == 1.0
 
 
+def test_a_budget_that_is_over_before_the_first_step_is_refused() -> None:
+    """An untrained model is none."""
+    with pytest.raises(
+        TrainingError, match=r"however its budget of 0\.001 seconds was over before the first"
+    ):
+        TabDAR.fit(dependent(), seconds=0.001)
+
+
 def test_missing_cells_are_neither_imputed_nor_a_reason_to_fail() -> None:
     """Missingness itself is generated, with its dependence on other columns."""
     rng = np.random.default_rng(0)

@@ -109,7 +109,8 @@ def _is_home(folder: Path) -> bool:
     if "." not in folder.name:
         return False
     names = [it.name for it in folder.iterdir()]
-    ours = all(it in _OURS or it.startswith(tuple(f".{name}" for name in _OURS)) for it in names)
+    aside = tuple(f".{name}" for name in _OURS)
+    ours = all(it in _OURS or it.startswith(aside) or it.endswith(".partial") for it in names)
     return "snapshots" in names or (bool(names) and ours)
 
 

@@ -160,18 +160,16 @@ def draw_candidate(plan: Plan, warehouse: Warehouse, progress: Callable[[int, in
     sampler = runtime.OnnxSampler.load(plan.home / MODEL, threads=plan.fit.threads)
     stretch = partitioned.stretch(plan, warehouse, sampler, taken.rows)
     conditions = partitioned.conditions(plan, sampler)
-    plan.desk.mkdir(parents=True, exist_ok=True)
-    partial = plan.desk / f".{CANDIDATE}"
-    sampler.write_rows(
-        partial,
-        stretch.rows,
-        seed=plan.sample_seed,
-        conditions=conditions,
-        place=stretch.place,
-        progress=progress,
-    )
-    bind(warehouse, partial, bound, stretch.place.seed(plan.sample_seed))
-    partial.replace(plan.desk / CANDIDATE)
+    with shelf.written(plan.desk / CANDIDATE) as partial:
+        sampler.write_rows(
+            partial,
+            stretch.rows,
+            seed=plan.sample_seed,
+            conditions=conditions,
+            place=stretch.place,
+            progress=progress,
+        )
+        bind(warehouse, partial, bound, stretch.place.seed(plan.sample_seed))
     drawn = Drawn(stretch.rows, sampler.engine.watch.counts.get("redrawn", 0), bound, stretch.place)
     shelf.put(plan.desk, "drawn", drawn)
     return drawn

@@ -218,12 +218,11 @@ def model_asset(
         specs=[asset],
         pool="gpu",
         op_tags=gpu,
-        retry_policy=dg.RetryPolicy(max_retries=1, delay=5),
     )
     def model(context: dg.AssetExecutionContext, compute: ComputeResource) -> Iterator[dg.MaterializeResult]:  # type: ignore[type-arg]
         own = keys.plan_of(plan, asset, context)
         ready = steps.with_compute(own, compute.settings())
-        with guarded(context, plan.limits):
+        with guarded(context, plan.limits, retries=1):
             fitted = learn(
                 ready,
                 lambda r: context.log.info(
