@@ -35,6 +35,8 @@ def definitions(**attributes: Any) -> dg.Definitions:
         {"watch": {"by": "rows", "column": "updated_at"}},
         {"watch": {"every": 1}},
         {"keep": 0},
+        {"limits": {"steps": {"filled": {"minutes": 1}}}},
+        {"limits": {"steps": {"model": {"hours": 1}}}},
         {"refresh": {"allow": ["hope"]}},
         {"refresh": {"columns": {"sample": 21}}},
         {"refresh": {"budget": 0}},

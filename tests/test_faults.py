@@ -1,29 +1,34 @@
 """Faults that nobody watches: a locked database, a step that takes too much, a run that is cancelled."""
 
+import os
 import resource
 import signal
 import subprocess
 import sys
 import threading
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from pwd import getpwnam
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import dagster as dg
 import duckdb
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from tabdar_pipeline.assets import guard, synthetic
-from tabdar_pipeline.assets.limits import Limits, within
+from tabdar_pipeline.assets.limits import GB, Limits, within
 from tabdar_pipeline.assets.resources import WarehouseResource
 from tabdar_pipeline.components import table
 from tabdar_pipeline.components.synthetic_table import SyntheticTable
 from tabdar_pipeline.errors import LimitExceeded, UsageError, WarehouseLocked
 from tabdar_pipeline.warehouse import snapshot as snapshots
 from tabdar_pipeline.warehouse.duckdb import Warehouse
-from tabdar_pipeline.warehouse.publish import releases, verify
+from tabdar_pipeline.warehouse.publish import publish, releases, verify
 
 SNAPSHOT = dg.AssetKey(["synthetic", "people", "snapshot"])
 
@@ -167,6 +172,26 @@ def test_a_limit_in_yaml_fails_the_step_at_once_and_says_what_to_do(
     assert "STEP_UP_FOR_RETRY" not in [event.event_type_value for event in result.all_events]
 
 
+def test_a_step_has_limits_of_its_own(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it does not say is as for all."""
+    monkeypatch.setattr(synthetic.steps, "take_snapshot", lambda *_: time.sleep(5))
+    failure = failure_of(
+        take_snapshot(root, limits={"minutes": 60, "steps": {"snapshot": {"minutes": 0.001}}})
+    )
+    attributes = {"limits": {"minutes": 5, "steps": {"model": {"minutes": 90, "memory_gb": 4}}}}
+    limits = (
+        SyntheticTable.from_attributes_dict(
+            attributes=attributes | {"source": {"database": "w.duckdb", "table": "crm.people"}}
+        )
+        .plan(root)
+        .limits
+    )
+
+    assert "must end within 0.001 minutes" in failure
+    assert limits.of("model") == Limits(90 * 60, 4 * GB)
+    assert limits.of("report") == Limits(5 * 60)
+
+
 def test_training_that_failed_is_tried_once_more(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It goes on from the state that it kept."""
 
@@ -240,6 +265,77 @@ def test_two_jobs_of_one_file_and_a_reader_do_not_hinder_each_other(root: Path) 
     assert [job.returncode for job in jobs] == [0, 0], said
     assert {it: found[it].row_count for it in found} == {"synthetic.people": 50, "synthetic.towns": 70}
     assert all(verify(Warehouse(root / "w.duckdb"), it) for it in found)
+
+
+@pytest.mark.parametrize(
+    ("made", "fact"),
+    [
+        ("TABLE synthetic.people AS SELECT 1", "a table that tabdar did not make"),
+        ("VIEW synthetic.people AS SELECT 1", "a view that tabdar did not make"),
+    ],
+)
+def test_a_target_that_is_not_ours_is_refused_before_the_snapshot(root: Path, made: str, fact: str) -> None:
+    """Not after a night of training."""
+    with duckdb.connect(str(root / "w.duckdb")) as connection:
+        connection.execute(f"CREATE SCHEMA synthetic; CREATE {made}")
+    failure = failure_of(take_snapshot(root))
+
+    assert (
+        f"target 'synthetic.people' must be free for the view that serves releases, however {fact}" in failure
+    )
+    assert not (root / "run").exists()
+
+
+def test_partitions_beside_the_whole_are_refused_before_the_snapshot(root: Path) -> None:
+    """The view would serve rows twice."""
+    publish(Warehouse(root / "w.duckdb"), "synthetic.people", pa.table({"a": [1]}), {"a": "BIGINT"}, {})
+    failure = failure_of(take_snapshot(root, partitions={"column": "a", "values": [0, 1]}))
+
+    assert "must be of partitions of a, however synthetic.people r0001 is served, of the whole" in failure
+    assert not (root / "run").exists()
+
+
+@pytest.mark.parametrize("place", ["w.duckdb", "."])
+def test_a_warehouse_that_is_read_only_is_refused_before_the_snapshot(place: str) -> None:
+    """The file, or the folder of its log; what lies there stays as it was."""
+    with TemporaryDirectory() as folder, unprivileged(Path(folder)) as root:
+        (root / "run").mkdir()
+        with duckdb.connect(str(root / "w.duckdb")) as connection:
+            connection.execute(
+                "CREATE SCHEMA crm; CREATE TABLE crm.people AS SELECT i % 3 AS a FROM range(50) t(i)"
+            )
+        before = (root / "w.duckdb").read_bytes()
+        (root / place).chmod(0o555)
+        failure = failure_of(take_snapshot(root))
+        root.chmod(0o755)
+
+        assert (
+            f"must be writable to publish releases in it, however {str(root / place)!r} is read-only"
+            in failure
+        )
+        assert (root / "w.duckdb").read_bytes() == before
+        assert not any((root / "run").iterdir())
+
+
+@contextmanager
+def unprivileged(root: Path) -> Iterator[Path]:
+    """A folder of a user who, other than root, must keep to permissions."""
+    if os.geteuid() != 0:
+        yield root
+        return
+    nobody = getpwnam("nobody").pw_uid
+    os.chown(root, nobody, -1)
+    os.seteuid(nobody)
+    try:
+        yield root
+    finally:
+        os.seteuid(0)
+
+
+def failure_of(result: dg.ExecuteInProcessResult) -> str:
+    """What the step that failed says."""
+    failure = next(event for event in result.all_events if event.is_step_failure)
+    return str(failure.event_specific_data.error)  # type: ignore[union-attr]
 
 
 def test_a_disk_that_is_full_stops_the_job_with_the_place_and_the_next_step(root: Path) -> None:

@@ -75,8 +75,8 @@ def _filled(plan: FillPlan, asset: dg.AssetSpec) -> dg.AssetsDefinition:
         from tabdar_pipeline.quality.plots import missingness_png
 
         ready = replace(plan, table=steps.with_compute(plan.table, compute.settings()))
-        taken, rows, _ = steps.last_snapshot(plan.table)
-        with guarded(context, plan.table.limits):
+        taken, rows, contract = steps.last_snapshot(plan.table)
+        with guarded(context, plan.table.limits.of("filled")):
             filler = filling.Filler.of(ready, taken, rows)
             record = filling.fill(filler, lambda done, rows: context.log.info(f"{done:,} of {rows:,} rows"))
             tests = filling.diagnose(filler)
@@ -90,6 +90,10 @@ def _filled(plan: FillPlan, asset: dg.AssetSpec) -> dg.AssetsDefinition:
             asset_key=asset.key,
             metadata={
                 "dagster/row_count": taken.rows * plan.request.draws,
+                "dagster/column_schema": metadata.column_schema(contract.schema),
+                "dagster/column_lineage": metadata.column_lineage(
+                    contract.schema, Names.of(plan.table).step("snapshot"), {}
+                ),
                 "dagster/uri": str(plan.table.home / filling.FILLED),
                 "cells_filled": record.cells,
                 "cells_left": record.left,
@@ -118,14 +122,14 @@ def _release(plan: FillPlan, asset: dg.AssetSpec) -> dg.AssetsDefinition:
     @dg.multi_asset(name=op_name(asset), specs=[asset], pool="duckdb")
     def release(context: dg.AssetExecutionContext, warehouse: WarehouseResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
         table = plan.table
-        with guarded(context, table.limits):
+        with guarded(context, table.limits.of("release")):
             published = filling.publish_filling(plan, warehouse.at(table.database))
             retired = steps.retire_old(table, warehouse.at(table.database))
         schema = Contract.read(table.home / steps.CONTRACT).schema
         context.log.info(f"published {published.identifier} as {published.relation}")
         return dg.MaterializeResult(
             data_version=dg.DataVersion(published.rows_hash),
-            metadata=metadata.release(table, published, schema, Names.of(table).source, {})
+            metadata=metadata.release(table, published, schema, Names.of(table).step("filled"))
             | {
                 "flags_served_as": str(Relation.parse(published.target).beside("imputed")),
                 "retired": metadata.lines(retired),

@@ -23,7 +23,7 @@ from tabdar_pipeline.schemas.infer import infer_schema
 from tabdar_pipeline.schemas.suite import SuiteResult, run_suite
 from tabdar_pipeline.warehouse.catalog import describe
 from tabdar_pipeline.warehouse.duckdb import Warehouse
-from tabdar_pipeline.warehouse.publish import Release, publish, retain
+from tabdar_pipeline.warehouse.publish import Release, publish, refuse_unservable, retain
 from tabdar_pipeline.warehouse.references import Bound, bind, referable, released
 from tabdar_pipeline.warehouse.snapshot import Snapshot, snapshot
 
@@ -62,7 +62,12 @@ class Judged:
 
 
 def take_snapshot(plan: Plan, warehouse: Warehouse) -> Checked:
-    """Read the source once, and hold it against its contract; a publication that was cut off is finished first."""
+    """Read the source once, and hold it against its contract; what could not be published is refused first.
+
+    A publication that was cut off is finished.
+    """
+    by = None if plan.partitions is None else plan.partitions.by
+    refuse_unservable(warehouse, plan.target, by)
     if plan.folder is not None:
         leftovers.settle_copies(warehouse, plan.folder)
     taken = snapshot(warehouse, plan.table, plan.home / "snapshots", plan.selection)
