@@ -19,6 +19,7 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 import pytest
+from conftest import LENIENT
 
 from tabdar_pipeline.assets import guard, synthetic
 from tabdar_pipeline.assets.limits import GB, Limits, within
@@ -338,24 +339,33 @@ def failure_of(result: dg.ExecuteInProcessResult) -> str:
     return str(failure.event_specific_data.error)  # type: ignore[union-attr]
 
 
-def test_a_disk_that_is_full_stops_the_job_with_the_place_and_the_next_step(root: Path) -> None:
-    """Run data on a small file system; the warehouse on another is not touched."""
-    small = root / "small"
-    small.mkdir()
-    mount = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=100k", "tmpfs", small], capture_output=True, check=False
-    )
-    if mount.returncode:
-        pytest.skip("a file system of a hundred kilobytes cannot be mounted here")
+@contextmanager
+def files_of_at_most(size: int) -> Iterator[None]:
+    """The kernel refuses what lies beyond, as a full disk does."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
     try:
-        before = (root / "w.duckdb").read_bytes()
-        job = definitions(root, storage=str(small), train={"epochs": 1}).resolve_job_def(
-            "refresh_synthetic_people"
-        )
-        result = job.execute_in_process(raise_on_error=False)
-        failure = next(event for event in result.all_events if event.is_step_failure)
-        assert "Free space" in str(failure.event_specific_data.error)  # type: ignore[union-attr]
-        assert str(small) in str(failure.event_specific_data.error)  # type: ignore[union-attr]
-        assert (root / "w.duckdb").read_bytes() == before
+        yield
     finally:
-        subprocess.run(["umount", small], check=True)
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_disk_that_is_full_stops_the_job_with_the_place_and_the_next_step(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At the snapshot, or at the model; what was there stays, nothing half is left, and with space the job finishes."""
+    monkeypatch.setattr(guard, "AGAIN_S", 0.01)
+    before = (root / "w.duckdb").read_bytes()
+    job = definitions(root, train={"epochs": 1}, policy=LENIENT).resolve_job_def("refresh_synthetic_people")
+    for size, step in ((100, "snapshot"), (100_000, "model")):
+        with files_of_at_most(size):
+            result = job.execute_in_process(raise_on_error=False)
+        said = failure_of(result)
+        assert f"synthetic__people__{step}" in {it.step_key for it in result.all_events if it.is_step_failure}
+        assert "Free space" in said
+        assert str(root / "run") in said
+        assert (root / "w.duckdb").read_bytes() == before
+        assert [it.name for it in root.rglob(".*")] == []
+
+    assert job.execute_in_process().success
+    assert verify(Warehouse(root / "w.duckdb"), "synthetic.people")
