@@ -197,7 +197,7 @@ def plan(trial: Trial) -> Plan:
     table = SyntheticTable.from_attributes_dict(
         attributes={
             "source": {"database": str(trial.database), "table": "crm.customers"},
-            "train": {"epochs": 10},
+            "train": {"epochs": 5},
             "target": TARGET,
             "policy": LENIENT,
             "storage": str(trial.root / "run"),
