@@ -1,5 +1,6 @@
 """The assets of one imputed table: thin, each calls one step and says what came of it."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import dagster as dg
@@ -17,6 +18,7 @@ from tabdar_pipeline.assets.synthetic import (
     source_specs,
     spec,
 )
+from tabdar_pipeline.quality.hidden import ColumnTest
 from tabdar_pipeline.schemas.contract import Contract
 from tabdar_pipeline.warehouse.names import Relation
 
@@ -81,11 +83,6 @@ def _filled(plan: FillPlan, asset: dg.AssetSpec) -> dg.AssetsDefinition:
             record = filling.fill(filler, lambda done, rows: context.log.info(f"{done:,} of {rows:,} rows"))
             tests = filling.diagnose(filler)
         worse = [test.column for test in tests if not test.better]
-        table = "\n".join(
-            f"| {t.column} | {t.cells} | {t.error:.3f} | {t.plain_error:.3f} | "
-            f"{'' if t.coverage is None else f'{t.coverage:.1%}'} |"
-            for t in tests
-        )
         return dg.MaterializeResult(
             asset_key=asset.key,
             metadata={
@@ -100,10 +97,7 @@ def _filled(plan: FillPlan, asset: dg.AssetSpec) -> dg.AssetsDefinition:
                 "cells_the_model_never_saw": record.unseen,
                 "model_fingerprint": record.model,
                 "missingness": metadata.picture(missingness_png(rows), "patterns of missing cells"),
-                "tests": dg.MetadataValue.md(
-                    f"{NOTE}\n\n| column | cells | error | of mean or mode | 90 % interval covers |\n"
-                    f"|---|---|---|---|---|\n{table}"
-                ),
+                "tests": _tests_table(tests),
             },
             check_results=[
                 dg.AssetCheckResult(
@@ -116,6 +110,18 @@ def _filled(plan: FillPlan, asset: dg.AssetSpec) -> dg.AssetsDefinition:
         )
 
     return filled
+
+
+def _tests_table(tests: Sequence[ColumnTest]) -> dg.MarkdownMetadataValue:
+    """How well hidden cells were filled, beside the mean or the mode."""
+    rows = "\n".join(
+        f"| {t.column} | {t.cells} | {t.error:.3f} | {t.plain_error:.3f} | "
+        f"{'' if t.coverage is None else f'{t.coverage:.1%}'} |"
+        for t in tests
+    )
+    return dg.MetadataValue.md(
+        f"{NOTE}\n\n| column | cells | error | of mean or mode | 90 % interval covers |\n|---|---|---|---|---|\n{rows}"
+    )
 
 
 def _release(plan: FillPlan, asset: dg.AssetSpec) -> dg.AssetsDefinition:
