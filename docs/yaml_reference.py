@@ -9,7 +9,7 @@ from tabdar_pipeline.components.imputed_table import Impute, ImputedTable
 from tabdar_pipeline.components.partitions import Partitions
 from tabdar_pipeline.components.refresh import ColumnDrift, JointDrift, Refresh
 from tabdar_pipeline.components.synthetic_table import Policy, Sample, SyntheticTable
-from tabdar_pipeline.components.table import Fresh, Source, StepLimits, Train, Watch
+from tabdar_pipeline.components.table import Fresh, Source, StepLimits, TableLimits, Train, Watch
 from tabdar_pipeline.components.table_collection import TableCollection
 
 PAGE = Path(__file__).with_name("yaml-reference.md")
@@ -23,7 +23,8 @@ SYNTHETIC = {
     "attributes.train": Train,
     "attributes.watch": Watch,
     "attributes.fresh": Fresh,
-    "attributes.limits": StepLimits,
+    "attributes.limits": TableLimits,
+    "attributes.limits.steps.STEP": StepLimits,
     "attributes.sample": Sample,
     "attributes.policy": Policy,
     "attributes.refresh": Refresh,
@@ -37,7 +38,8 @@ IMPUTED = {
     "attributes.train": Train,
     "attributes.watch": Watch,
     "attributes.fresh": Fresh,
-    "attributes.limits": StepLimits,
+    "attributes.limits": TableLimits,
+    "attributes.limits.steps.STEP": StepLimits,
     "attributes.impute": Impute,
 }
 COLLECTION = {"attributes": TableCollection}

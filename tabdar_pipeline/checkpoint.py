@@ -123,13 +123,14 @@ def _verified(folder: Path, manifest: Any) -> dict[str, str]:
     return files
 
 
-def write(folder: Path, records: Mapping[str, Any], files: Mapping[str, Path]) -> None:
+def write(folder: Path, records: Mapping[str, Any], weights: bytes, files: Mapping[str, Path]) -> None:
     """Write a model directory as a whole or not at all: aside first, then renamed into place."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
         for name, record in records.items():
             (aside / name).write_text(json.dumps(record), encoding="utf-8")
+        (aside / WEIGHTS).write_bytes(weights)
         for name, path in files.items():
             shutil.copyfile(path, aside / name)
         seal(aside)

@@ -17,7 +17,7 @@ from tabdar_pipeline import runtime
 from tabdar_pipeline.codec.encoded import EncodedTable
 from tabdar_pipeline.codec.number import NumberCodec, NumberSettings
 from tabdar_pipeline.codec.table import Missing, TableCodec
-from tabdar_pipeline.errors import UsageError
+from tabdar_pipeline.errors import StorageError, TrainingError, UsageError
 from tabdar_pipeline.schemas.constraints import Constraint
 from tabdar_pipeline.schemas.discovery import discover
 from tabdar_pipeline.schemas.table import TableSchema
@@ -148,20 +148,24 @@ def fit_network(
     config = TrainConfig(**chosen | dict(design.training))
     learner = _learner(encoded, codec, settings, hardware, config, {**_SIZES[preset], **design.sizes}, warm)
     rows, validation = _rows(encoded, int(codec.offsets[-1]), settings.seed, hardware.device)
-    records = training.train(
-        learner,
-        rows,
-        validation,
-        config,
-        training.Budget(settings.seconds, settings.epochs),
-        precision=hardware.precision,
-        started=started,
-    )
     with _kept(learner, resume, _key(encoded, settings, config, warm)) as keep:
-        for record in records:
+        for record in training.train(
+            learner,
+            rows,
+            validation,
+            config,
+            training.Budget(settings.seconds, settings.epochs),
+            precision=hardware.precision,
+            started=started,
+            keep=keep,
+        ):
             if progress is not None:
                 progress(record)
-            keep()
+    if not learner.state.history:
+        raise TrainingError(
+            f"training must have time for a step, however its budget of {settings.seconds:g} seconds was over before the "
+            "first: libraries had to load, rows to be encoded. Raise `seconds`."
+        )
     learner.model.load_state_dict(learner.best)
     learner.model.heads.settle()
     facts = asdict(settings) | {
@@ -303,7 +307,9 @@ def _key(encoded: EncodedTable, settings: FitSettings, config: "TrainConfig", wa
 def _kept(learner: "Learner", folder: Path | None, key: str) -> Iterator[Callable[[], None]]:
     """Take up the state of training that the folder keeps, keep it once a minute, forget it at the end.
 
-    Several processes have no common state: what they train is not kept.
+    Whatever cuts training off, a cancellation, a limit or an error, its state is kept; at worst one step is taken
+    twice. After a divergence there is nothing to go on from. Several processes have no common state: what they train
+    is not kept.
     """
     from tabdar_pipeline.model import resume
 
@@ -316,20 +322,24 @@ def _kept(learner: "Learner", folder: Path | None, key: str) -> Iterator[Callabl
     def keep() -> None:
         nonlocal saved
         if time.perf_counter() - saved > KEEP_EVERY_S:
-            _keep(learner, folder, key)
+            resume.save(learner, folder, key)
             saved = time.perf_counter()
 
     try:
         yield keep
-    except KeyboardInterrupt:
-        if learner.state.history:
-            _keep(learner, folder, key)
+    except TrainingError:
+        resume.clear(folder)
+        raise
+    except BaseException as error:
+        if learner.state.step > 0:
+            _keep_after(error, lambda: resume.save(learner, folder, key))
         raise
     resume.clear(folder)
 
 
-def _keep(learner: "Learner", folder: Path, key: str) -> None:
-    from tabdar_pipeline.model import resume
-
-    learner.state.seconds = learner.state.history[-1].seconds
-    resume.save(learner, folder, key)
+def _keep_after(error: BaseException, save: Callable[[], None]) -> None:
+    """Keep the state after an error; where that fails, the error says so and stays what it is."""
+    try:
+        save()
+    except (StorageError, MemoryError) as lost:
+        error.add_note(f"The state of training could not be kept: {lost}")

@@ -13,7 +13,7 @@ import pyarrow as pa
 from tabdar_pipeline import checkpoint, imputation, runtime
 from tabdar_pipeline.codec.table import TableCodec
 from tabdar_pipeline.conditions import resolve
-from tabdar_pipeline.errors import UsageError
+from tabdar_pipeline.errors import StorageError, UsageError
 from tabdar_pipeline.fitting import (
     DEFAULT_SECONDS,
     OURS,
@@ -230,15 +230,20 @@ class TabDAR:
         from tabdar_pipeline.model import onnx
 
         home = folder or self._saved()
-        record = onnx.export(
-            self.network, home, together=self._reveal != "cached" or not self.network.config.layers
-        )
-        checkpoint.seal(home)
+        together = self._reveal != "cached" or not self.network.config.layers
+        try:
+            record = onnx.export(self.network, home, together=together)
+            checkpoint.seal(home)
+        except OSError as error:
+            raise StorageError(
+                f"the graphs must be written to {str(home)!r}, however: {error.strerror or error}. Free space, and "
+                "export again."
+            ) from error
         return record
 
     def save(self, folder: Path | str) -> None:
         """Write the model directory, whole or not at all."""
-        from safetensors.torch import save_file
+        from safetensors.torch import save
 
         folder = Path(folder)
         records = {
@@ -250,13 +255,9 @@ class TabDAR:
             checkpoint.SCHEMA: self.schema.to_json(),
             checkpoint.CODEC: self.codec.to_json(),
         }
-        with tempfile.TemporaryDirectory() as scratch:
-            weights = Path(scratch) / checkpoint.WEIGHTS
-            save_file({k: v.contiguous() for k, v in self.network.state_dict().items()}, weights)
-            files = {checkpoint.WEIGHTS: weights}
-            if self._folder is not None:
-                files |= {n: self._folder / n for n in runtime.GRAPHS if (self._folder / n).is_file()}
-            checkpoint.write(folder, records, files)
+        weights = save({k: v.contiguous() for k, v in self.network.state_dict().items()})
+        kept = {} if self._folder is None else {name: self._folder / name for name in runtime.GRAPHS}
+        checkpoint.write(folder, records, weights, {n: path for n, path in kept.items() if path.is_file()})
         self._folder = folder
 
     @classmethod

@@ -12,7 +12,10 @@ from tabdar_pipeline.quality.attacks.membership import told_apart
 from tabdar_pipeline.quality.attacks.risk import Rate, Risk
 from tabdar_pipeline.quality.attacks.sides import Points, Sides
 from tabdar_pipeline.quality.audit import NAMES, Audit, audit
+from tabdar_pipeline.quality.figures import evaluate
 from tabdar_pipeline.quality.plain import plain
+from tabdar_pipeline.release.decision import Decision, decide
+from tabdar_pipeline.release.policy import ReleasePolicy
 from tabdar_pipeline.schemas.infer import infer_schema
 from tabdar_pipeline.warehouse.customers import customers
 
@@ -69,6 +72,31 @@ def test_who_learned_no_row_is_not_accused(make, seed: int) -> None:
     """Real rows that are no training rows, and rows that are no one's."""
     found = audited(make(FRESH), seed=seed)
     assert {name: risk.low for name, risk in found.risks.items() if risk.low > 0.05} == {}
+
+
+def decided(synthetic: pa.Table) -> Decision:
+    """What the gate says by the default policy; the source has all of the people."""
+    figures = evaluate(TRAIN, HOLDOUT, synthetic, infer_schema(TRAIN, "people"), learned=PEOPLE)
+    return decide(figures, ReleasePolicy().limits(figures))
+
+
+def test_the_gate_refuses_a_memoriser_with_its_reasons() -> None:
+    """Each attack that binds is named, with what it found; and nothing else is held against its rows."""
+    decision = decided(disturbed(TRAIN, 0.01))
+    reasons = {reason.split()[0]: reason for reason in decision.reasons}
+
+    assert not decision.passed
+    assert {*NAMES, "dcr_share"} <= set(reasons) and not {"shape_error", "trend_error"} & set(reasons)
+    assert "near_copies must be at most 0.02, however it is" in reasons["near_copies"]
+    assert reasons["near_copies"].endswith("no training rows with a little noise")
+
+
+def test_the_gate_accepts_a_fresh_real_sample() -> None:
+    """No honest table does better."""
+    decision = decided(FRESH)
+
+    assert decision.reasons == ()
+    assert decision.passed
 
 
 def test_the_same_seed_finds_the_same() -> None:

@@ -35,6 +35,8 @@ def definitions(**attributes: Any) -> dg.Definitions:
         {"watch": {"by": "rows", "column": "updated_at"}},
         {"watch": {"every": 1}},
         {"keep": 0},
+        {"limits": {"steps": {"filled": {"minutes": 1}}}},
+        {"limits": {"steps": {"model": {"hours": 1}}}},
         {"refresh": {"allow": ["hope"]}},
         {"refresh": {"columns": {"sample": 21}}},
         {"refresh": {"budget": 0}},
@@ -85,7 +87,7 @@ def test_a_schedule_pools_and_gpu_tags_are_as_asked() -> None:
     assert defs.resolve_schedule_def("refresh_synthetic_customers_schedule").cron_schedule == "0 3 * * *"
     assert model.op.pool == "gpu"
     assert "nvidia.com/gpu" in str(model.op.tags)
-    assert model.op.retry_policy is not None
+    assert model.op.retry_policy is None  # under which a step that is cancelled would run again
 
 
 def test_names_with_dots_and_quotes_can_be_tables() -> None:

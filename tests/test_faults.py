@@ -1,29 +1,35 @@
 """Faults that nobody watches: a locked database, a step that takes too much, a run that is cancelled."""
 
+import os
 import resource
 import signal
 import subprocess
 import sys
 import threading
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from pwd import getpwnam
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import dagster as dg
 import duckdb
 import numpy as np
+import pyarrow as pa
 import pytest
+from conftest import LENIENT
 
 from tabdar_pipeline.assets import guard, synthetic
-from tabdar_pipeline.assets.limits import Limits, within
+from tabdar_pipeline.assets.limits import GB, Limits, within
 from tabdar_pipeline.assets.resources import WarehouseResource
 from tabdar_pipeline.components import table, ticks
 from tabdar_pipeline.components.synthetic_table import SyntheticTable
 from tabdar_pipeline.errors import LimitExceeded, UsageError, WarehouseLocked
 from tabdar_pipeline.warehouse import snapshot as snapshots
 from tabdar_pipeline.warehouse.duckdb import Warehouse
-from tabdar_pipeline.warehouse.publish import releases, verify
+from tabdar_pipeline.warehouse.publish import publish, releases, verify
 
 SNAPSHOT = dg.AssetKey(["synthetic", "people", "snapshot"])
 
@@ -167,6 +173,42 @@ def test_a_limit_in_yaml_fails_the_step_at_once_and_says_what_to_do(
     assert "STEP_UP_FOR_RETRY" not in [event.event_type_value for event in result.all_events]
 
 
+def test_a_step_has_limits_of_its_own(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it does not say is as for all."""
+    monkeypatch.setattr(synthetic.steps, "take_snapshot", lambda *_: time.sleep(5))
+    failure = failure_of(
+        take_snapshot(root, limits={"minutes": 60, "steps": {"snapshot": {"minutes": 0.001}}})
+    )
+    attributes = {"limits": {"minutes": 5, "steps": {"model": {"minutes": 90, "memory_gb": 4}}}}
+    limits = (
+        SyntheticTable.from_attributes_dict(
+            attributes=attributes | {"source": {"database": "w.duckdb", "table": "crm.people"}}
+        )
+        .plan(root)
+        .limits
+    )
+
+    assert "must end within 0.001 minutes" in failure
+    assert limits.of("model") == Limits(90 * 60, 4 * GB)
+    assert limits.of("report") == Limits(5 * 60)
+
+
+def test_training_that_failed_is_tried_once_more(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It goes on from the state that it kept."""
+
+    def fail(*_: Any) -> None:
+        raise RuntimeError("the device is gone")
+
+    monkeypatch.setattr(guard, "AGAIN_S", 0.01)
+    monkeypatch.setattr(synthetic.refreshing, "decided_way", fail)
+    job = definitions(root).resolve_job_def("refresh_synthetic_people")
+    result = job.execute_in_process(raise_on_error=False)
+    events = [event.event_type_value for event in result.all_events]
+
+    assert events.count("STEP_UP_FOR_RETRY") == 1
+    assert not result.success
+
+
 def test_a_cancelled_snapshot_leaves_no_lock_and_no_file(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """^C and Dagster's cancellation are exceptions inside the connection."""
 
@@ -226,24 +268,104 @@ def test_two_jobs_of_one_file_and_a_reader_do_not_hinder_each_other(root: Path) 
     assert all(verify(Warehouse(root / "w.duckdb"), it) for it in found)
 
 
-def test_a_disk_that_is_full_stops_the_job_with_the_place_and_the_next_step(root: Path) -> None:
-    """Run data on a small file system; the warehouse on another is not touched."""
-    small = root / "small"
-    small.mkdir()
-    mount = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=100k", "tmpfs", small], capture_output=True, check=False
+@pytest.mark.parametrize(
+    ("made", "fact"),
+    [
+        ("TABLE synthetic.people AS SELECT 1", "a table that tabdar did not make"),
+        ("VIEW synthetic.people AS SELECT 1", "a view that tabdar did not make"),
+    ],
+)
+def test_a_target_that_is_not_ours_is_refused_before_the_snapshot(root: Path, made: str, fact: str) -> None:
+    """Not after a night of training."""
+    with duckdb.connect(str(root / "w.duckdb")) as connection:
+        connection.execute(f"CREATE SCHEMA synthetic; CREATE {made}")
+    failure = failure_of(take_snapshot(root))
+
+    assert (
+        f"target 'synthetic.people' must be free for the view that serves releases, however {fact}" in failure
     )
-    if mount.returncode:
-        pytest.skip("a file system of a hundred kilobytes cannot be mounted here")
-    try:
+    assert not (root / "run").exists()
+
+
+def test_partitions_beside_the_whole_are_refused_before_the_snapshot(root: Path) -> None:
+    """The view would serve rows twice."""
+    publish(Warehouse(root / "w.duckdb"), "synthetic.people", pa.table({"a": [1]}), {"a": "BIGINT"}, {})
+    failure = failure_of(take_snapshot(root, partitions={"column": "a", "values": [0, 1]}))
+
+    assert "must be of partitions of a, however synthetic.people r0001 is served, of the whole" in failure
+    assert not (root / "run").exists()
+
+
+@pytest.mark.parametrize("place", ["w.duckdb", "."])
+def test_a_warehouse_that_is_read_only_is_refused_before_the_snapshot(place: str) -> None:
+    """The file, or the folder of its log; what lies there stays as it was."""
+    with TemporaryDirectory() as folder, unprivileged(Path(folder)) as root:
+        (root / "run").mkdir()
+        with duckdb.connect(str(root / "w.duckdb")) as connection:
+            connection.execute(
+                "CREATE SCHEMA crm; CREATE TABLE crm.people AS SELECT i % 3 AS a FROM range(50) t(i)"
+            )
         before = (root / "w.duckdb").read_bytes()
-        job = definitions(root, storage=str(small), train={"epochs": 1}).resolve_job_def(
-            "refresh_synthetic_people"
+        (root / place).chmod(0o555)
+        failure = failure_of(take_snapshot(root))
+        root.chmod(0o755)
+
+        assert (
+            f"must be writable to publish releases in it, however {str(root / place)!r} is read-only"
+            in failure
         )
-        result = job.execute_in_process(raise_on_error=False)
-        failure = next(event for event in result.all_events if event.is_step_failure)
-        assert "Free space" in str(failure.event_specific_data.error)  # type: ignore[union-attr]
-        assert str(small) in str(failure.event_specific_data.error)  # type: ignore[union-attr]
         assert (root / "w.duckdb").read_bytes() == before
+        assert not any((root / "run").iterdir())
+
+
+@contextmanager
+def unprivileged(root: Path) -> Iterator[Path]:
+    """A folder of a user who, other than root, must keep to permissions."""
+    if os.geteuid() != 0:
+        yield root
+        return
+    nobody = getpwnam("nobody").pw_uid
+    os.chown(root, nobody, -1)
+    os.seteuid(nobody)
+    try:
+        yield root
     finally:
-        subprocess.run(["umount", small], check=True)
+        os.seteuid(0)
+
+
+def failure_of(result: dg.ExecuteInProcessResult) -> str:
+    """What the step that failed says."""
+    failure = next(event for event in result.all_events if event.is_step_failure)
+    return str(failure.event_specific_data.error)  # type: ignore[union-attr]
+
+
+@contextmanager
+def files_of_at_most(size: int) -> Iterator[None]:
+    """The kernel refuses what lies beyond, as a full disk does."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_disk_that_is_full_stops_the_job_with_the_place_and_the_next_step(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At the snapshot, or at the model; what was there stays, nothing half is left, and with space the job finishes."""
+    monkeypatch.setattr(guard, "AGAIN_S", 0.01)
+    before = (root / "w.duckdb").read_bytes()
+    job = definitions(root, train={"epochs": 1}, policy=LENIENT).resolve_job_def("refresh_synthetic_people")
+    for size, step in ((100, "snapshot"), (100_000, "model")):
+        with files_of_at_most(size):
+            result = job.execute_in_process(raise_on_error=False)
+        said = failure_of(result)
+        assert f"synthetic__people__{step}" in {it.step_key for it in result.all_events if it.is_step_failure}
+        assert "Free space" in said
+        assert str(root / "run") in said
+        assert (root / "w.duckdb").read_bytes() == before
+        assert [it.name for it in root.rglob(".*")] == []
+
+    assert job.execute_in_process().success
+    assert verify(Warehouse(root / "w.duckdb"), "synthetic.people")

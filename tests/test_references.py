@@ -9,16 +9,19 @@ import pytest
 from typer.testing import CliRunner
 
 from tabdar_pipeline.assets import metadata, refreshing, steps, synthetic
+from tabdar_pipeline.assets.steps import Drawn
 from tabdar_pipeline.cli import app
 from tabdar_pipeline.components.synthetic_table import SyntheticTable
 from tabdar_pipeline.errors import SourceError
 from tabdar_pipeline.release.refresh import Way
 from tabdar_pipeline.reproduction import reproduce
+from tabdar_pipeline.sampling.draws import START
 from tabdar_pipeline.schemas.columns import Column, Kind
 from tabdar_pipeline.schemas.contract import Contract
 from tabdar_pipeline.schemas.table import TableSchema
 from tabdar_pipeline.warehouse.duckdb import Warehouse
 from tabdar_pipeline.warehouse.publish import find
+from tabdar_pipeline.warehouse.references import Bound
 
 LENIENT = {"shape_error": 100, "trend_error": 100, "c2st_boosted": 0.5, "dcr_share": 0.5, "copies": 1}
 CUSTOMERS, ORDERS = 300, 900
@@ -139,11 +142,12 @@ def test_a_new_release_of_what_is_referred_to_is_referred_to_next(warehouse: War
     assert ask(warehouse, lost) == [(270,)]
 
 
-def test_the_lineage_of_a_foreign_key_names_the_released_column(warehouse: Warehouse) -> None:
+def test_the_lineage_of_a_foreign_key_names_the_released_column() -> None:
     """Beside its own in the source: Dagster shows the way to both."""
-    released = find(warehouse, "synthetic.orders")
+    bound = Bound("id", "synthetic.customers r0001", "synthetic.customers__r0001")
+    drawn = Drawn(3, 0, {"customer": bound, "boss": Bound("id", None, None)}, START)
     key = dg.TableColumnDep(dg.AssetKey(["synthetic", "customers"]), "id")
-    assert synthetic._referred(released) == {"customer": key}
+    assert synthetic._referred(drawn) == {"customer": key}
 
     columns = (
         Column(

@@ -8,10 +8,13 @@ import pyarrow as pa
 import pytest
 import torch
 from conftest import mixed_table
+from dagster._core.errors import DagsterExecutionInterruptedError
 
 from tabdar_pipeline.codec.number import NumberCodec
-from tabdar_pipeline.errors import SourceError, UsageError
+from tabdar_pipeline.errors import LimitExceeded, SourceError, TrainingError, UsageError
 from tabdar_pipeline.fitting import PAPER, Design
+from tabdar_pipeline.model import resume
+from tabdar_pipeline.model.training import EpochRecord, Learner
 from tabdar_pipeline.synthesizer import TabDAR
 
 
@@ -48,25 +51,72 @@ def test_the_same_seed_gives_the_same_weights() -> None:
     assert one.fingerprint != other.fingerprint
 
 
-def test_training_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Cut off in the middle and resumed, it ends at the weights of an uninterrupted run."""
-    monkeypatch.setattr("tabdar_pipeline.fitting.KEEP_EVERY_S", 0.0)
+@pytest.mark.parametrize("cut_off", [KeyboardInterrupt, DagsterExecutionInterruptedError, LimitExceeded])
+def test_training_goes_on_where_it_was_cut_off(tmp_path: Path, cut_off: type[BaseException]) -> None:
+    """By ^C, by Dagster or by a limit, before a minute is over: it ends at the weights of an uninterrupted run."""
     table = mixed_table(300)
     whole = TabDAR.fit(table, epochs=6, seed=1, threads=1)
+    steps = []
 
-    def cut(record: object) -> None:
-        if record.budget > 0.5:  # type: ignore[attr-defined]
-            raise KeyboardInterrupt
+    def cut(record: EpochRecord) -> None:
+        if record.budget > 0.5:
+            raise cut_off("here")
 
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(cut_off):
         TabDAR.fit(table, epochs=6, seed=1, threads=1, resume=tmp_path, progress=cut)
     assert any(tmp_path.iterdir())
-    resumed = TabDAR.fit(table, epochs=6, seed=1, threads=1, resume=tmp_path)
+    resumed = TabDAR.fit(
+        table, epochs=6, seed=1, threads=1, resume=tmp_path, progress=lambda it: steps.append(it.budget)
+    )
 
+    assert min(steps) > 0.5
     assert all(
         torch.equal(a, b) for a, b in zip(weights(whole).values(), weights(resumed).values(), strict=True)
     )
     assert not any(tmp_path.iterdir())
+
+
+def test_training_is_kept_between_its_records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A long budget has hours between them; the state is at most a minute old."""
+    monkeypatch.setattr("tabdar_pipeline.fitting.KEEP_EVERY_S", 0.0)
+    kept: list[set[str]] = []
+    save = resume.save
+
+    def told(it: Learner, folder: Path, key: str) -> None:
+        save(it, folder, key)
+        kept.append({path.name for path in folder.iterdir()})
+
+    monkeypatch.setattr(resume, "save", told)
+    model = TabDAR.fit(dependent(), epochs=2, seed=1, threads=1, resume=tmp_path)
+
+    assert len(kept) == model.history[-1].step > len(model.history)
+    assert kept[2] == {"3-training.safetensors", "training.json"}
+
+
+def test_nothing_goes_on_from_a_divergence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was kept on the way to it goes, too."""
+    monkeypatch.setattr("tabdar_pipeline.fitting.KEEP_EVERY_S", 0.0)
+
+    def diverge(record: EpochRecord) -> None:
+        if record.budget > 0.5:
+            assert any(tmp_path.iterdir())
+            raise TrainingError("the validation loss must be finite, however it is nan.")
+
+    with pytest.raises(TrainingError):
+        TabDAR.fit(mixed_table(300), epochs=6, seed=1, threads=1, resume=tmp_path, progress=diverge)
+    assert not any(tmp_path.iterdir())
+
+
+def test_a_state_that_cannot_be_kept_hides_no_error(tmp_path: Path) -> None:
+    """It stays what it is, and says what was lost."""
+    (tmp_path / "file").touch()
+
+    def cut(record: EpochRecord) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt) as told:
+        TabDAR.fit(dependent(100), epochs=2, resume=tmp_path / "file" / "training", progress=cut)
+    assert "could not be kept: the state of training must be kept in" in told.value.__notes__[0]
 
 
 def test_a_budget_of_seconds_is_kept() -> None:
@@ -76,6 +126,14 @@ def test_a_budget_of_seconds_is_kept() -> None:
 
     assert 2.5 < time.perf_counter() - started < 6
     assert model.history[-1].budget == 1.0
+
+
+def test_a_budget_that_is_over_before_the_first_step_is_refused() -> None:
+    """An untrained model is none."""
+    with pytest.raises(
+        TrainingError, match=r"however its budget of 0\.001 seconds was over before the first"
+    ):
+        TabDAR.fit(dependent(), seconds=0.001)
 
 
 def test_missing_cells_are_neither_imputed_nor_a_reason_to_fail() -> None:

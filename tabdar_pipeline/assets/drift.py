@@ -37,7 +37,7 @@ def drift_asset(plan: Plan, asset: dg.AssetSpec, name: str) -> dg.AssetsDefiniti
     ) -> Iterator[dg.MaterializeResult]:  # type: ignore[type-arg]
         asked = Way.SKIP if config.way == "auto" else Way(config.way)
         own, shared = keys.plan_of(plan, asset, context), keys.shared(plan, asset)
-        with guarded(context, own):
+        with guarded(context, own, "drift"):
             decided = refreshing.decide_refresh(own, warehouse.at(plan.database), asked, shared)
         way = "stop" if decided.stopped else str(decided.refresh.way)
         context.instance.add_run_tags(context.run.run_id, {RUN_TAG: way})

@@ -78,9 +78,8 @@ def fill(it: Filler, progress: Callable[[int, int], None]) -> Filling:
         copies.append(numbered(filled, draw, request.draws))
         flags.append(numbered(_flags(it.sampler, rows, filled), draw, request.draws))
     for name, parts in ((FILLED, copies), (FLAGS, flags)):
-        partial = home / f".{name}"
-        pq.write_table(pa.concat_tables(parts), partial, compression="zstd")
-        partial.replace(home / name)
+        with shelf.written(home / name) as partial:
+            pq.write_table(pa.concat_tables(parts), partial, compression="zstd")
     record = Filling(
         {n: rows[n].null_count - filled[n].null_count for n in rows.column_names if rows[n].null_count},
         {n: filled[n].null_count for n in rows.column_names if filled[n].null_count},

@@ -1,5 +1,6 @@
 """The assets of one imputed table: thin, each calls one step and says what came of it."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import dagster as dg
@@ -17,6 +18,7 @@ from tabdar_pipeline.assets.synthetic import (
     source_specs,
     spec,
 )
+from tabdar_pipeline.quality.hidden import ColumnTest
 from tabdar_pipeline.schemas.contract import Contract
 from tabdar_pipeline.warehouse.names import Relation
 
@@ -75,31 +77,27 @@ def _filled(plan: FillPlan, asset: dg.AssetSpec) -> dg.AssetsDefinition:
         from tabdar_pipeline.quality.plots import missingness_png
 
         ready = replace(plan, table=steps.with_compute(plan.table, compute.settings()))
-        with guarded(context, plan.table):
-            taken, rows, _ = steps.last_snapshot(plan.table)
+        with guarded(context, plan.table, "filled"):
+            taken, rows, contract = steps.last_snapshot(plan.table)
             filler = filling.Filler.of(ready, taken, rows)
             record = filling.fill(filler, lambda done, rows: context.log.info(f"{done:,} of {rows:,} rows"))
             tests = filling.diagnose(filler)
         worse = [test.column for test in tests if not test.better]
-        table = "\n".join(
-            f"| {t.column} | {t.cells} | {t.error:.3f} | {t.plain_error:.3f} | "
-            f"{'' if t.coverage is None else f'{t.coverage:.1%}'} |"
-            for t in tests
-        )
         return dg.MaterializeResult(
             asset_key=asset.key,
             metadata={
                 "dagster/row_count": taken.rows * plan.request.draws,
+                "dagster/column_schema": metadata.column_schema(contract.schema),
+                "dagster/column_lineage": metadata.column_lineage(
+                    contract.schema, Names.of(plan.table).step("snapshot"), {}
+                ),
                 "dagster/uri": str(plan.table.home / filling.FILLED),
                 "cells_filled": record.cells,
                 "cells_left": record.left,
                 "cells_the_model_never_saw": record.unseen,
                 "model_fingerprint": record.model,
                 "missingness": metadata.picture(missingness_png(rows), "patterns of missing cells"),
-                "tests": dg.MetadataValue.md(
-                    f"{NOTE}\n\n| column | cells | error | of mean or mode | 90 % interval covers |\n"
-                    f"|---|---|---|---|---|\n{table}"
-                ),
+                "tests": _tests_table(tests),
             },
             check_results=[
                 dg.AssetCheckResult(
@@ -114,18 +112,30 @@ def _filled(plan: FillPlan, asset: dg.AssetSpec) -> dg.AssetsDefinition:
     return filled
 
 
+def _tests_table(tests: Sequence[ColumnTest]) -> dg.MarkdownMetadataValue:
+    """How well hidden cells were filled, beside the mean or the mode."""
+    rows = "\n".join(
+        f"| {t.column} | {t.cells} | {t.error:.3f} | {t.plain_error:.3f} | "
+        f"{'' if t.coverage is None else f'{t.coverage:.1%}'} |"
+        for t in tests
+    )
+    return dg.MetadataValue.md(
+        f"{NOTE}\n\n| column | cells | error | of mean or mode | 90 % interval covers |\n|---|---|---|---|---|\n{rows}"
+    )
+
+
 def _release(plan: FillPlan, asset: dg.AssetSpec) -> dg.AssetsDefinition:
     @dg.multi_asset(name=op_name(asset), specs=[asset], pool="duckdb")
     def release(context: dg.AssetExecutionContext, warehouse: WarehouseResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
         table = plan.table
-        with guarded(context, table):
+        with guarded(context, table, "release"):
             published = filling.publish_filling(plan, warehouse.at(table.database))
             retired = steps.retire_old(table, warehouse.at(table.database))
         schema = Contract.read(table.home / steps.CONTRACT).schema
         context.log.info(f"published {published.identifier} as {published.relation}")
         return dg.MaterializeResult(
             data_version=dg.DataVersion(published.rows_hash),
-            metadata=metadata.release(table, published, schema, Names.of(table).source, {})
+            metadata=metadata.release(table, published, schema, Names.of(table).step("filled"))
             | {
                 "flags_served_as": str(Relation.parse(published.target).beside("imputed")),
                 "retired": metadata.lines(retired),

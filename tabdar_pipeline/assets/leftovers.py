@@ -1,6 +1,9 @@
 """What runs that were cut off left behind, found by name and age; never what a run or a release may need.
 
-    <home>/.*   snapshots/.*   models/.*    written aside, and never renamed into place; of partitions, too
+    <home>/.*   <home>/model/.*  ...        written aside, and never renamed into place; of partitions, too
+    <home>/training                         a state of training that no run took up
+    <home>/snapshots/*.parquet              named by neither the last snapshot nor the last release
+    <home>/partitions/<key>                 of a partition that has no release, or that YAML no longer has
     <home>                                  the run data of a target that has no release
     <folder>/<target>/.r0001-*  .retired-*  copies that no release has, or none any more
 
@@ -13,15 +16,27 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from urllib.parse import unquote
 
-from tabdar_pipeline.assets.plan import PARTITIONS
+from tabdar_pipeline.assets import lease, models, served, shelf
+from tabdar_pipeline.assets.plan import PARTITIONS, Plan
 from tabdar_pipeline.warehouse.copies import settle
 from tabdar_pipeline.warehouse.duckdb import Warehouse, storage_error
-from tabdar_pipeline.warehouse.names import Relation
+from tabdar_pipeline.warehouse.names import Relation, path_part
 from tabdar_pipeline.warehouse.releases import Release, releases
 
 DAY = timedelta(days=1)
 _STAGED = (".r[0-9]*-*", ".retired-r[0-9]*")  # copies.py and retention.py name them so
+_TRAINING = "training"
+_WRITTEN = ("model", "served", models.FOLDER, "snapshots", _TRAINING)  # where files are written aside
+_OURS = (
+    {*_WRITTEN, PARTITIONS, "contract.yaml", "report.html", lease.LOCK}
+    | {
+        f"{record}.json"
+        for record in (lease.LEASE, "snapshot", "drift", "drawn", "judged", "filling", "tests")
+    }
+    | {f"{rows}.parquet" for rows in ("candidate", "filled", "imputed")}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,21 +58,62 @@ def remove(found: Iterable[Leftover]) -> None:
 
 
 def in_home(home: Path, age: timedelta = DAY) -> list[Leftover]:
-    """What was written aside in one table's run data, and never renamed into place."""
-    reason = "written aside by a run that did not end"
-    homes = [home, *(home / PARTITIONS).glob("*")]
-    aside = (".*", "snapshots/.*", "models/.*")
-    return [*_old([it for at in homes for name in aside for it in at.glob(name)], age, reason)]
+    """What one table's run data hold, with those of its partitions, that no run goes on with."""
+    found: list[Leftover] = []
+    for at in (home, *_folders(home / PARTITIONS)):
+        training = [at / _TRAINING] if any(at.glob(f"{_TRAINING}/*")) else []
+        cut_off = [*_old(training, age, "training that was cut off, and that no run took up")]
+        folders = [at / name for name in _WRITTEN if not cut_off or name != _TRAINING]
+        aside = [it for folder in (at, *folders) for it in folder.glob(".*")]
+        found += _old(aside, age, "written aside by a run that did not end")
+        found += cut_off
+        found += _old(unnamed_snapshots(at), age, "a snapshot that neither a run nor a release goes by")
+    return found
 
 
-def in_storage(storage: Path, targets: Collection[str], age: timedelta) -> list[Leftover]:
-    """Leftovers in all run data, and the whole run data of what is none of the targets that have releases."""
-    kept = {Relation.parse(target).folder for target in targets}
-    homes = [it for it in _folders(storage) if "." in it.name and (it / "snapshots").is_dir()]
+def unnamed_snapshots(home: Path) -> list[Path]:
+    """Snapshots that are neither the last one nor the one that the served model was fitted on."""
+    named = set()
+    if (home / "snapshot.json").is_file():
+        named.add(Path(shelf.get(home, "snapshot")["path"]).name)
+    if (last := served.Served.read(home)) is not None:
+        named.add(last.snapshot(home).name)
+    return [it for it in home.glob("snapshots/[!.]*.parquet") if it.name not in named]
+
+
+def in_partitions(plan: Plan, age: timedelta = DAY) -> list[Leftover]:
+    """Run data of partitions that the plan no longer has."""
+    parts = plan.partitions
+    lost = [it for it in _folders(plan.root / PARTITIONS) if parts is None or not parts.has(unquote(it.name))]
+    return [*_old(lost, age, "run data of a partition that is no longer asked for")]
+
+
+def in_storage(storage: Path, published: Collection[Release], age: timedelta) -> list[Leftover]:
+    """Leftovers in all run data, and the whole run data of targets and partitions that have no release."""
+    kept: dict[str, set[str]] = {}
+    for release in published:
+        parts = kept.setdefault(Relation.parse(release.target).folder, set())
+        if release.partition is not None and release.retired is None:
+            parts.add(path_part(release.partition))
+    homes = [it for it in _folders(storage) if _is_home(it)]
     lost = [it for it in homes if it.name not in kept]
+    desks = [desk for it in homes if it.name in kept for desk in _folders(it / PARTITIONS)]
     gone = [*_old(lost, age, "run data of a target that has no release")]
-    paths = {it.path for it in gone}
-    return [*gone, *(it for home in homes if home not in paths for it in in_home(home, age))]
+    unreleased = [it for it in desks if it.name not in kept[it.parent.parent.name]]
+    gone += _old(unreleased, age, "run data of a partition that has no release")
+    paths = [it.path for it in gone]
+    inside = [it for home in homes if home not in paths for it in in_home(home, age)]
+    return [*gone, *(it for it in inside if not any(it.path.is_relative_to(path) for path in paths))]
+
+
+def _is_home(folder: Path) -> bool:
+    """Whether a folder of the storage is a table's run data, however little of it was written."""
+    if "." not in folder.name:
+        return False
+    names = [it.name for it in folder.iterdir()]
+    aside = tuple(f".{name}" for name in _OURS)
+    ours = all(it in _OURS or it.startswith(aside) or it.endswith(".partial") for it in names)
+    return "snapshots" in names or (bool(names) and ours)
 
 
 def in_copies(folder: Path, age: timedelta) -> list[Leftover]:

@@ -3,9 +3,9 @@
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import FrameType
 
 from tabdar_pipeline.errors import LimitExceeded, UsageError
@@ -25,6 +25,20 @@ class Limits:
 
     seconds: float | None = None
     memory: int | None = None  # bytes of the whole process
+    steps: Mapping[str, "Limits"] = field(default_factory=dict)  # by name: what is other there
+
+    def of(self, step: str) -> "Limits":
+        """The limits of one step.
+
+        >>> limits = Limits(60.0, steps={"model": Limits(memory=GB)})
+        >>> limits.of("model").seconds, limits.of("model").memory, limits.of("report").memory
+        (60.0, 1000000000, None)
+        """
+        own = self.steps.get(step, self)
+        return Limits(
+            self.seconds if own.seconds is None else own.seconds,
+            self.memory if own.memory is None else own.memory,
+        )
 
 
 @contextmanager
@@ -44,7 +58,8 @@ def _time_of(limits: Limits, step: str) -> Iterator[None]:
         raise UsageError(f"{step}: a limit of time must be kept in the main thread, however this is another.")
     late = LimitExceeded(
         f"step {step!r} must end within {limits.seconds / 60:g} minutes, however it did not. "
-        "Raise `limits.minutes`, lower `train`, or take fewer rows with `source.limit`."
+        "Raise `limits.minutes` or that of the step in `limits.steps`, lower `train`, or take fewer rows with "
+        "`source.limit`."
     )
     rung = False
 
@@ -84,7 +99,7 @@ def _memory_of(limits: Limits, step: str) -> Iterator[None]:
             raise
         raise LimitExceeded(
             f"step {step!r} must do with {limits.memory / GB:g} GB of memory, however it asked for more. Raise "
-            "`limits.memory_gb`, or take fewer rows or columns with `source`."
+            "`limits.memory_gb` or that of the step in `limits.steps`, or take fewer rows or columns with `source`."
         ) from error
     finally:
         resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))

@@ -35,10 +35,28 @@ def column_schema(schema: TableSchema) -> dg.TableSchema:
     )
 
 
+def table(plan: Plan, name: str) -> dict[str, Any]:
+    """Which table of the warehouse an asset is, as catalogs know it."""
+    return {
+        "dagster/table_name": f"{plan.database.stem}.{Relation.parse(name)}",
+        "dagster/storage_kind": "duckdb",
+    }
+
+
+def rows(plan: Plan, count: int) -> dict[str, int]:
+    """How many rows were made, of the whole or of a partition."""
+    return {"dagster/row_count" if plan.part is None else "dagster/partition_row_count": count}
+
+
+def carried_lineage(schema: TableSchema, upstream: dg.AssetKey) -> dg.TableColumnLineage:
+    """Each column comes from its own upstream."""
+    return dg.TableColumnLineage({name: [dg.TableColumnDep(upstream, name)] for name in schema.names})
+
+
 def column_lineage(
     schema: TableSchema, upstream: dg.AssetKey, referred: Mapping[str, dg.TableColumnDep]
 ) -> dg.TableColumnLineage:
-    """Each column comes from all columns of the source that are modelled, its own first.
+    """Each column comes from all columns upstream that are modelled, its own first.
 
     A foreign key comes from its own and from the released column that its values were drawn from.
     """
@@ -155,13 +173,7 @@ def lines(items: Iterable[Any]) -> dg.MarkdownMetadataValue:
     return dg.MetadataValue.md("\n".join(f"- {item}" for item in items) or "none")
 
 
-def release(
-    plan: Plan,
-    published: Release,
-    schema: TableSchema,
-    source: dg.AssetKey,
-    referred: Mapping[str, dg.TableColumnDep],
-) -> dict[str, Any]:
+def release(plan: Plan, published: Release, schema: TableSchema, upstream: dg.AssetKey) -> dict[str, Any]:
     """What was published, from what, and where it is served, with the documents that go with it."""
     view = Relation.parse(published.target)
     types = {column.name: column.sql_type for column in schema.columns}
@@ -169,10 +181,11 @@ def release(
     return {
         "release_id": published.identifier,
         "served_as": published.target,
-        "dagster/row_count": published.row_count,
-        "dagster/relation_identifier": f"{plan.database.stem}.{published.relation}",
+        "relation": published.relation,
+        **table(plan, published.target),
+        **rows(plan, published.row_count),
         "dagster/column_schema": column_schema(schema),
-        "dagster/column_lineage": column_lineage(schema, source, referred),
+        "dagster/column_lineage": carried_lineage(schema, upstream),
         "model_fingerprint": published.manifest["model_fingerprint"],
         "source_data_version": published.manifest["source"]["data_version"],
         "manifest": published.manifest,

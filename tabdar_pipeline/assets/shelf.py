@@ -1,28 +1,37 @@
 """Records that pass from asset to asset: JSON files in the table's home, written whole or not at all."""
 
 import json
-import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
 from tabdar_pipeline.errors import SourceError, StorageError
+from tabdar_pipeline.warehouse.files import partial_file
 
 Record = TypeVar("Record")
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a file aside, then rename it into place."""
+@contextmanager
+def written(path: Path) -> Iterator[Path]:
+    """Where to write a file aside, that is then renamed into place; what is not whole goes, whatever cuts it off."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".{path.name}-{os.getpid()}")
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(path)
+        with partial_file(path.parent) as partial:
+            yield partial
+            partial.replace(path)
     except OSError as error:
         raise StorageError(
             f"{str(path)!r} must be written, however: {error.strerror or error}. Free space or choose "
             "another `storage`."
         ) from error
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file whole, or not at all."""
+    with written(path) as partial:
+        partial.write_text(text, encoding="utf-8")
 
 
 def put(home: Path, name: str, record: Any) -> None:

@@ -25,7 +25,7 @@ from tabdar_pipeline.schemas.infer import infer_schema
 from tabdar_pipeline.schemas.suite import SuiteResult, run_suite
 from tabdar_pipeline.warehouse.catalog import describe
 from tabdar_pipeline.warehouse.duckdb import Warehouse
-from tabdar_pipeline.warehouse.publish import Release, publish
+from tabdar_pipeline.warehouse.publish import Release, publish, refuse_unservable
 from tabdar_pipeline.warehouse.references import Bound, bind, referable, released
 from tabdar_pipeline.warehouse.snapshot import Snapshot, snapshot
 
@@ -64,7 +64,12 @@ class Judged:
 
 
 def take_snapshot(plan: Plan, warehouse: Warehouse) -> Checked:
-    """Read the source once, and hold it against its contract; a publication that was cut off is finished first."""
+    """Read the source once, and hold it against its contract; what could not be published is refused first.
+
+    A publication that was cut off is finished.
+    """
+    by = None if plan.partitions is None else plan.partitions.by
+    refuse_unservable(warehouse, plan.target, by)
     if plan.folder is not None:
         leftovers.settle_copies(warehouse, plan.folder)
     taken = snapshot(warehouse, plan.table, plan.home / "snapshots", plan.selection)
@@ -96,7 +101,8 @@ def _accept(plan: Plan, taken: Snapshot, contract: Contract) -> None:
     types = {name: kind for name, kind in taken.sql_types.items() if name in learned.schema.names}
     shelf.write_text(plan.home / CONTRACT, learned.to_yaml())
     shelf.put(plan.home, "snapshot", replace(taken, sql_types=types))
-    _forget_snapshots(plan.home, taken)
+    for old in leftovers.unnamed_snapshots(plan.home):
+        old.unlink()
 
 
 def fit_model(
@@ -161,18 +167,16 @@ def draw_candidate(plan: Plan, warehouse: Warehouse, progress: Callable[[int, in
     sampler = runtime.OnnxSampler.load(plan.home / MODEL, threads=plan.fit.threads)
     stretch = partitioned.stretch(plan, warehouse, sampler, taken.rows)
     conditions = partitioned.conditions(plan, sampler)
-    plan.desk.mkdir(parents=True, exist_ok=True)
-    partial = plan.desk / f".{CANDIDATE}"
-    sampler.write_rows(
-        partial,
-        stretch.rows,
-        seed=plan.sample_seed,
-        conditions=conditions,
-        place=stretch.place,
-        progress=progress,
-    )
-    bind(warehouse, partial, bound, stretch.place.seed(plan.sample_seed))
-    partial.replace(plan.desk / CANDIDATE)
+    with shelf.written(plan.desk / CANDIDATE) as partial:
+        sampler.write_rows(
+            partial,
+            stretch.rows,
+            seed=plan.sample_seed,
+            conditions=conditions,
+            place=stretch.place,
+            progress=progress,
+        )
+        bind(warehouse, partial, bound, stretch.place.seed(plan.sample_seed))
     drawn = Drawn(stretch.rows, sampler.engine.watch.counts.get("redrawn", 0), bound, stretch.place)
     shelf.put(plan.desk, "drawn", drawn)
     return drawn
@@ -285,7 +289,7 @@ def _refuse_unjudged(plan: Plan, judged: dict[str, Any], taken: Snapshot, model:
 
 def retire_old(plan: Plan, warehouse: Warehouse) -> list[str]:
     """Retire what the plan does not keep, and what runs that were cut off left; the releases whose rows went."""
-    leftovers.remove(leftovers.in_home(plan.root))
+    leftovers.remove([*leftovers.in_partitions(plan), *leftovers.in_home(plan.root)])
     if plan.keep is None:
         return []
     return [
@@ -321,15 +325,6 @@ def last_snapshot(plan: Plan) -> tuple[Snapshot, pa.Table, Contract]:
     contract = Contract.read(plan.home / CONTRACT)
     rows = pq.read_table(taken.path, partitioning=None).select(contract.schema.names)
     return taken, rows, contract
-
-
-def _forget_snapshots(home: Path, taken: Snapshot) -> None:
-    """Remove all but this one and the one that the served model was fitted on."""
-    last = served.Served.read(home)
-    needed = {taken.path, last.snapshot(home)} if last is not None else {taken.path}
-    for old in taken.path.parent.glob("*.parquet"):
-        if old not in needed:
-            old.unlink()
 
 
 def _inferred(plan: Plan, taken: Snapshot, table: pa.Table, warehouse: Warehouse) -> Contract:

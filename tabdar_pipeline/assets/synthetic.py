@@ -14,7 +14,6 @@ from tabdar_pipeline.assets.plan import Plan
 from tabdar_pipeline.assets.resources import ComputeResource, WarehouseResource
 from tabdar_pipeline.schemas.contract import Contract
 from tabdar_pipeline.warehouse.names import Relation
-from tabdar_pipeline.warehouse.publish import Release
 
 if TYPE_CHECKING:
     from tabdar_pipeline.model.training import EpochRecord
@@ -70,6 +69,7 @@ def spec(plan: Plan, step: str, after: str | None, kinds: set[str], description:
         description=description,
         group_name=names.group,
         code_version=__version__,
+        metadata=metadata.table(plan, plan.target) if step == "release" else None,
         tags={"tabdar/step": step},
     )
 
@@ -141,7 +141,8 @@ def source_specs(plan: Plan) -> list[dg.AssetSpec]:
     if plan.upstream is not None:
         return []
     about = "The source, as others fill it."
-    return [dg.AssetSpec(Names.of(plan).source, kinds={"duckdb", "table"}, description=about)]
+    facts = metadata.table(plan, plan.table)
+    return [dg.AssetSpec(Names.of(plan).source, kinds={"duckdb", "table"}, description=about, metadata=facts)]
 
 
 def snapshot_asset(plan: Plan, asset: dg.AssetSpec) -> dg.AssetsDefinition:
@@ -154,7 +155,7 @@ def snapshot_asset(plan: Plan, asset: dg.AssetSpec) -> dg.AssetsDefinition:
     def snapshot(
         context: dg.AssetExecutionContext, warehouse: WarehouseResource
     ) -> Iterator[dg.MaterializeResult]:  # type: ignore[type-arg]
-        with guarded(context, plan):
+        with guarded(context, plan, "snapshot"):
             checked = steps.take_snapshot(plan, warehouse.at(plan.database))
             parts = _partitions(plan, checked, warehouse)
         taken, schema = checked.snapshot, checked.contract.schema
@@ -165,6 +166,7 @@ def snapshot_asset(plan: Plan, asset: dg.AssetSpec) -> dg.AssetsDefinition:
             metadata={
                 "dagster/row_count": taken.rows,
                 "dagster/column_schema": metadata.column_schema(schema),
+                "dagster/column_lineage": metadata.carried_lineage(schema, Names.of(plan).source),
                 "dagster/uri": str(taken.path),
                 "contract": dg.MetadataValue.md(f"```yaml\n{checked.contract.to_yaml()}\n```"),
                 "contract_hash": checked.contract.hash,
@@ -218,12 +220,11 @@ def model_asset(
         specs=[asset],
         pool="gpu",
         op_tags=gpu,
-        retry_policy=dg.RetryPolicy(max_retries=1, delay=5),
     )
     def model(context: dg.AssetExecutionContext, compute: ComputeResource) -> Iterator[dg.MaterializeResult]:  # type: ignore[type-arg]
         own = keys.plan_of(plan, asset, context)
         ready = steps.with_compute(own, compute.settings())
-        with guarded(context, own):
+        with guarded(context, own, "model", retries=1):
             fitted = learn(
                 ready,
                 lambda r: context.log.info(
@@ -234,7 +235,13 @@ def model_asset(
         if fitted is None:
             context.log.info(f"{plan.target} stays as it is: see the reasons of its drift")
             return
-        facts = metadata.model(fitted) | {"dagster/uri": str(own.home / steps.MODEL)}
+        facts = metadata.model(fitted) | {
+            "dagster/uri": str(own.home / steps.MODEL),
+            "dagster/column_schema": metadata.column_schema(fitted.schema),
+            "dagster/column_lineage": metadata.carried_lineage(
+                fitted.schema, Names.of(plan).step("snapshot")
+            ),
+        }
         yield dg.MaterializeResult(
             asset_key=asset.key, data_version=dg.DataVersion(fitted.fingerprint), metadata=facts
         )
@@ -254,7 +261,7 @@ def onnx_asset(plan: Plan, asset: dg.AssetSpec) -> dg.AssetsDefinition:
 
         own = keys.plan_of(plan, asset, context)
         try:
-            with guarded(context, own):
+            with guarded(context, own, "onnx"):
                 record = steps.export_model(own)
         except ParityError as error:
             failed = dg.AssetCheckResult(check_name="parity", passed=False, metadata={"reason": str(error)})
@@ -289,11 +296,16 @@ def _candidate(plan: Plan, asset: dg.AssetSpec) -> dg.AssetsDefinition:
                 told[0] = done * 10 // rows
                 context.log.info(f"{done:,} of {rows:,} rows")
 
-        with guarded(context, ready):
+        with guarded(context, ready, "candidate"):
             drawn = steps.draw_candidate(ready, warehouse.at(plan.database), tell)
+        schema = Contract.read(ready.home / steps.CONTRACT).schema
         return dg.MaterializeResult(
             metadata={
-                "dagster/row_count": drawn.rows,
+                **metadata.rows(ready, drawn.rows),
+                "dagster/column_schema": metadata.column_schema(schema),
+                "dagster/column_lineage": metadata.column_lineage(
+                    schema, Names.of(plan).step("model"), _referred(drawn)
+                ),
                 "redrawn_rows": drawn.redrawn,
                 "dagster/uri": str(ready.desk / steps.CANDIDATE),
                 "seed": plan.sample_seed,
@@ -320,7 +332,7 @@ def _report(plan: Plan, asset: dg.AssetSpec) -> dg.AssetsDefinition:
         from tabdar_pipeline.quality import plots
 
         own = keys.plan_of(plan, asset, context)
-        with guarded(context, own):
+        with guarded(context, own, "report"):
             judged = steps.judge_candidate(own, lambda name, _share: context.log.info(f"measuring {name}"))
         figures, schema = judged.figures, judged.contract.schema
         columns = plots.columns_png(judged.train, judged.candidate, schema, dict(figures.by_column))
@@ -356,27 +368,27 @@ def _release(plan: Plan, asset: dg.AssetSpec) -> dg.AssetsDefinition:
     @dg.multi_asset(name=op_name(asset), specs=[asset], pool="duckdb")
     def release(context: dg.AssetExecutionContext, warehouse: WarehouseResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
         own = keys.plan_of(plan, asset, context)
-        with guarded(context, own):
+        with guarded(context, own, "release"):
             published = steps.publish_release(own, warehouse.at(plan.database))
             retired = steps.retire_old(own, warehouse.at(plan.database))
         schema = Contract.read(own.home / steps.CONTRACT).schema
         context.log.info(f"published {published.label} as {published.relation}")
         return dg.MaterializeResult(
             data_version=dg.DataVersion(published.rows_hash),
-            metadata=metadata.release(plan, published, schema, Names.of(plan).source, _referred(published))
+            metadata=metadata.release(own, published, schema, Names.of(plan).step("candidate"))
             | {"seed": plan.sample_seed, "retired": metadata.lines(retired)},
         )
 
     return release
 
 
-def _referred(published: Release) -> dict[str, dg.TableColumnDep]:
+def _referred(drawn: steps.Drawn) -> dict[str, dg.TableColumnDep]:
     """For each foreign key, the column of the release that its values were drawn from."""
     found = {}
-    for name, it in published.manifest["references"].items():
-        if it["release"] is not None:  # else the candidate itself
-            target = Relation.parse(it["release"].rpartition(" ")[0])
-            found[name] = dg.TableColumnDep(_release_key(target), it["column"])
+    for name, it in drawn.references.items():
+        if it.release is not None:  # else the candidate itself
+            target = Relation.parse(it.release.rpartition(" ")[0])
+            found[name] = dg.TableColumnDep(_release_key(target), it.column)
     return found
 
 

@@ -24,7 +24,7 @@ def clean(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be removed, and stop.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Remove what runs that were cut off left behind, and run data of targets without a release; finish copies.
+    """Remove what runs that were cut off left behind, and run data of targets and partitions without a release; finish copies.
 
     Releases, models that the next refresh needs, and what is younger stay as they are.
     """
@@ -32,12 +32,12 @@ def clean(
     from tabdar_pipeline.warehouse.duckdb import Warehouse
     from tabdar_pipeline.warehouse.releases import releases
 
-    targets = {release.target for path in warehouses for release in releases(Warehouse(path))}
+    published = [release for path in warehouses for release in releases(Warehouse(path))]
     age = timedelta(days=older_than)
     if folder is not None and not dry_run:
         for path in warehouses:
             leftovers.settle_copies(Warehouse(path), folder)
-    found = leftovers.in_storage(storage, targets, age)
+    found = leftovers.in_storage(storage, published, age)
     found += [] if folder is None else leftovers.in_copies(folder, age)
     if not dry_run:
         leftovers.remove(found)

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import dagster as dg
 from pydantic import Field, model_validator
@@ -49,6 +49,7 @@ class FillScaffolder(TableScaffolder):
 class ImputedTable(Table):
     """A table of a DuckDB warehouse with its missing cells filled, and flags that say which."""
 
+    its_steps: ClassVar[tuple[str, ...]] = ("snapshot", "model", "onnx", "filled", "release")
     target: Annotated[
         str, Field(description="Schema of the filled table, in the same database; or schema.table.")
     ] = "imputed"

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import dagster as dg
 from pydantic import Field
@@ -108,6 +108,15 @@ class Scaffolder(TableScaffolder):
 class SyntheticTable(Table):
     """A synthetic table, refreshed and released from a table of a DuckDB warehouse."""
 
+    its_steps: ClassVar[tuple[str, ...]] = (
+        "snapshot",
+        "drift",
+        "model",
+        "onnx",
+        "candidate",
+        "report",
+        "release",
+    )
     target: Annotated[
         str, Field(description="Schema of the release, in the same database; or schema.table.")
     ] = "synthetic"

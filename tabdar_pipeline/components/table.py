@@ -1,6 +1,7 @@
 """What the components share: a source, a target, a fit, a schedule, and how they become a `Plan`."""
 
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
@@ -126,6 +127,19 @@ class StepLimits(dg.Model, dg.Resolvable):
         return Limits(seconds, None if self.memory_gb is None else round(self.memory_gb * GB))
 
 
+class TableLimits(StepLimits):
+    """What each step may use, and some of them more or less."""
+
+    steps: Annotated[
+        dict[str, StepLimits],
+        Field(description="By step, such as model: `minutes` and `memory_gb` that are other there."),
+    ] = {}
+
+    def resolved(self) -> Limits:
+        """As the assets know them."""
+        return replace(super().resolved(), steps={step: it.resolved() for step, it in self.steps.items()})
+
+
 class Fresh(dg.Model, dg.Resolvable):
     """How old a release may become."""
 
@@ -162,6 +176,8 @@ class TableScaffolder(dg.Scaffolder[Any]):
 class Table(dg.Component, dg.Model, dg.Resolvable):
     """One table of a DuckDB warehouse, from its source to a release."""
 
+    its_steps: ClassVar[tuple[str, ...]]  # by which limits may be given
+
     source: Annotated[Source, Field(description="The table to learn from.")]
     target: Annotated[str, Field(description="Schema of the release, in the same database; or schema.table.")]
     train: Annotated[Train, Field(description="How the model is fitted.")] = Train()
@@ -187,7 +203,7 @@ class Table(dg.Component, dg.Model, dg.Resolvable):
             description="How many releases keep their rows, the newest and the served; all if not given.",
         ),
     ] = None
-    limits: Annotated[StepLimits, Field(description="What one step may use.")] = StepLimits()
+    limits: Annotated[TableLimits, Field(description="What one step may use.")] = TableLimits()
     storage: Annotated[str, Field(description="Where run data are kept, from the project's root.")] = (
         ".tabdar"
     )
@@ -211,6 +227,14 @@ class Table(dg.Component, dg.Model, dg.Resolvable):
 
         if value is not None and not is_valid_cron_string(value):
             raise ValueError(f"schedule must be a cron expression, however: {value!r}")
+        return value
+
+    @field_validator("limits")
+    @classmethod
+    def _limits_of_its_steps(cls, value: TableLimits) -> TableLimits:
+        for step in value.steps:
+            if step not in cls.its_steps:
+                raise ValueError(f"limits: steps must be of {', '.join(cls.its_steps)}, however: {step!r}")
         return value
 
     def table_plan(

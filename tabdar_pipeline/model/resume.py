@@ -2,13 +2,16 @@
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from tabdar_pipeline.errors import StorageError
 from tabdar_pipeline.model.training import EpochRecord, Learner, State
 
 _TENSORS, _STATE = "training.safetensors", "training.json"
@@ -16,23 +19,37 @@ _TENSORS, _STATE = "training.safetensors", "training.json"
 
 def save(it: Learner, folder: Path, key: str) -> None:
     """Keep the learner; whole or not at all. `key` names the run it belongs to."""
-    folder.mkdir(parents=True, exist_ok=True)
-    state = asdict(it.state)
+    name = f"{it.state.step}-{_TENSORS}"
+    record = json.dumps({"key": key, "tensors": name, "state": asdict(it.state)})
+    partial = folder / f".{name}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        save_file(_tensors(it), partial)
+        partial.replace(folder / name)
+        partial = folder / f".{_STATE}"
+        partial.write_text(record, encoding="utf-8")
+        partial.replace(folder / _STATE)
+    except (OSError, SafetensorError) as error:
+        with suppress(OSError):  # the folder itself may not be one
+            partial.unlink()
+        raise StorageError(
+            f"the state of training must be kept in {str(folder)!r}, however: {error}. Free space, or choose another "
+            "`storage`."
+        ) from error
+    for old in folder.glob(f"*-{_TENSORS}"):
+        if old.name != name:
+            old.unlink()
+
+
+def _tensors(it: Learner) -> dict[str, Tensor]:
+    """All that changes, by name, each with memory of its own."""
     tensors = {f"model/{k}": v for k, v in it.model.state_dict().items()}
     tensors |= {f"average/{k}": v for k, v in it.average.state_dict().items()}
     tensors |= {f"best/{k}": v for k, v in it.best.items()}
     tensors["rng"] = it.rng.get_state()
     for i, moments in it.optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer/{i}/{k}": v for k, v in moments.items()}
-    name = f"{it.state.step}-{_TENSORS}"
-    save_file({k: v.detach().contiguous().clone() for k, v in tensors.items()}, folder / f".{name}")
-    (folder / f".{name}").replace(folder / name)
-    partial = folder / f".{_STATE}"
-    partial.write_text(json.dumps({"key": key, "tensors": name, "state": state}), encoding="utf-8")
-    partial.replace(folder / _STATE)
-    for old in folder.glob(f"*-{_TENSORS}"):
-        if old.name != name:
-            old.unlink()
+    return {k: v.detach().contiguous().clone() for k, v in tensors.items()}
 
 
 def restore(it: Learner, folder: Path, key: str) -> bool:

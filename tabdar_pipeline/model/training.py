@@ -65,7 +65,7 @@ class State:
     """All that a run needs to go on where it stopped."""
 
     step: int = 0
-    seconds: float = 0.0  # spent by earlier attempts
+    seconds: float = 0.0  # spent so far, by earlier attempts too
     best_loss: float = math.inf
     turned: float | None = None  # the share of the budget at which it turned back to the best weights
     history: list[EpochRecord] = field(default_factory=list)
@@ -156,9 +156,13 @@ def train(
     *,
     precision: torch.dtype,
     started: float,
+    keep: Callable[[], None] = lambda: None,
     records: int = 24,
 ) -> Iterator[EpochRecord]:
-    """Descend until the budget is spent or nothing more is learned; a record some `records` times on the way."""
+    """Descend until the budget is spent or nothing more is learned; a record some `records` times on the way.
+
+    After each step `keep` may keep the learner.
+    """
     per_epoch = max(1, len(rows) // config.batch)
     clock = Clock(budget, per_epoch, started - it.state.seconds)
     step_loss = _Mean()
@@ -170,6 +174,7 @@ def train(
         loss = _step(it, rows.take(it.workers.part(batches[it.state.step])), config, share, precision)
         step_loss.add(loss)
         it.state.step += 1
+        it.state.seconds = clock.seconds()
         share = it.workers.agree(clock.share(it.state.step), it.rng.device)
         if share >= next_record or _ends(share, it.state, config):
             next_record = share + 1 / records
@@ -177,6 +182,7 @@ def train(
             if it.state.turned is None and rests(it.state.history, config):
                 _turn_back(it, share)
             yield record
+        keep()
 
 
 def _ends(share: float, state: State, config: TrainConfig) -> bool:
@@ -294,8 +300,8 @@ def _record(
         )
     best = total < it.state.best_loss
     if best:
-        it.state.best_loss = total
         it.best = copy.deepcopy(it.average.state_dict())
+        it.state.best_loss = total
     record = EpochRecord(
         it.state.step / per_epoch,
         it.state.step,

@@ -67,6 +67,21 @@ class Partitioning:
             return Part(self.column, key)
         return Part(self.column, key, _next(dt.date.fromisoformat(key), self.every).isoformat())
 
+    def has(self, key: str) -> bool:
+        """Whether a key is of one of its partitions.
+
+        >>> monthly = Partitioning("joined", every="month", start=dt.date(2024, 1, 1))
+        >>> [monthly.has(key) for key in ("2024-02-01", "2024-02-02", "2023-12-01", "north")]
+        [True, False, False, False]
+        """
+        if self.every is None:
+            return key in self.values
+        try:
+            day = dt.date.fromisoformat(key)
+        except ValueError:
+            return False
+        return day >= self.start and day == _window(day, self.start, self.every)
+
     def counts(self, table: pa.Table) -> dict[str, int]:
         """How many rows each partition has, in order; those without rows are left out."""
         known = plain(table[self.column]).drop_null()

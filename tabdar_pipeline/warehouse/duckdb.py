@@ -116,6 +116,21 @@ def storage_error(path: Path, error: BaseException) -> StorageError:
     )
 
 
+def refuse_read_only(path: Path) -> None:
+    """Raise StorageError where a database file, or the folder that its log is written to, is read-only.
+
+    Asked of the system: who opens the file to see shuts out its readers.
+    """
+    for place in (path, path.absolute().parent):
+        if place.exists() and not os.access(
+            place, os.W_OK, effective_ids=os.access in os.supports_effective_ids
+        ):
+            raise StorageError(
+                f"warehouse {str(path)!r} must be writable to publish releases in it, however {str(place)!r} is "
+                "read-only. Correct its permissions, or publish in another database."
+            )
+
+
 def fact(error: BaseException) -> str:
     r"""What an error of DuckDB says, on one line.
 

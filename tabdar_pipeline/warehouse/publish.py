@@ -21,7 +21,7 @@ from tabdar_pipeline.errors import ReleaseRefused, SourceError, StorageError, Us
 from tabdar_pipeline.warehouse.clashes import clash_of
 from tabdar_pipeline.warehouse.contents import Contents
 from tabdar_pipeline.warehouse.copies import copy_path, discard, settle, stage
-from tabdar_pipeline.warehouse.duckdb import Connection, Warehouse
+from tabdar_pipeline.warehouse.duckdb import Connection, Warehouse, refuse_read_only
 from tabdar_pipeline.warehouse.names import Relation, identifier, literal
 from tabdar_pipeline.warehouse.releases import (
     Release,
@@ -46,6 +46,7 @@ __all__ = [
     "Verification",
     "find",
     "publish",
+    "refuse_unservable",
     "releases",
     "retain",
     "retire",
@@ -103,7 +104,9 @@ def publish(
         relation = _target(connection, Relation.parse(target))
         if folder is not None:
             settle(folder, relation, recorded(connection, str(relation)))
-        _refuse_other_parts(recorded(connection, str(relation)), relation, partition)
+        _refuse_other_parts(
+            recorded(connection, str(relation)), relation, None if partition is None else partition.by
+        )
         refuse_unknown_types(connection, relation, sql_types)
         _refuse_companions(connection, relation, companions or {})
         facts = {**manifest, **_parted(manifest, partition)}
@@ -130,6 +133,17 @@ def publish(
     return release
 
 
+def refuse_unservable(warehouse: Warehouse, target: str, by: str | None = None) -> None:
+    """Raise what `publish` would raise of the file and of the target's name, before work is done for it.
+
+    `by` is how the source is parted; None for the whole of it.
+    """
+    refuse_read_only(warehouse.path)
+    with warehouse.connect(read_only=True) as connection:
+        relation = _target(connection, Relation.parse(target))
+        _refuse_other_parts(recorded(connection, str(relation)), relation, by)
+
+
 def _refuse_companions(connection: Connection, target: Relation, companions: Mapping[str, Companion]) -> None:
     """Raise where a companion's types are no types, or its name is not ours."""
     for name, companion in companions.items():
@@ -146,9 +160,8 @@ def _parted(manifest: Mapping[str, Any], partition: Partition | None) -> dict[st
     return {"partition": {**manifest.get("partition", {}), **asdict(partition)}}
 
 
-def _refuse_other_parts(known: list[Release], target: Relation, partition: Partition | None) -> None:
+def _refuse_other_parts(known: list[Release], target: Relation, wanted: str | None) -> None:
     """Raise SourceError where the view would serve rows twice: parts beside the whole, or other parts."""
-    wanted = None if partition is None else partition.by
     for it in known:
         found = it.manifest.get("partition", {}).get("by")
         if it.served and found != wanted:
