@@ -93,6 +93,14 @@ def test_the_split_is_stable_and_puts_twins_on_one_side() -> None:
     assert abs(len(one.holdout) / len(rows) - 0.2) < 0.04
 
 
+def test_a_missing_cell_moves_no_other_row_to_the_other_side() -> None:
+    """Whole numbers beside a NULL are no floats: what was trained on is never tested."""
+    rows = pa.table({"n": pa.array(range(1000), pa.int64()), "day": pa.array(range(1000), pa.date32())})
+    holed = pa.table({"n": pa.array([None, *range(1, 1000)], pa.int64()), "day": rows["day"]})
+
+    assert not set(split(holed).train["day"].to_pylist()[1:]) & set(split(rows).holdout["day"].to_pylist())
+
+
 def test_tables_without_numbers_or_without_categories_are_measured() -> None:
     """And with missing cells anywhere."""
     for names in (["group", "rich"], ["age", "income"]):
