@@ -17,7 +17,7 @@ from tabdar_pipeline.blocks import Table
 from tabdar_pipeline.codec.table import TableCodec, modelled_values
 from tabdar_pipeline.conditions import Conditions
 from tabdar_pipeline.errors import ModelDirectoryError
-from tabdar_pipeline.imputation import ORDERS, Progress, Request, complete_rows, conformed, impute
+from tabdar_pipeline.imputation import ORDERS, Progress, Request, complete_rows, impute
 from tabdar_pipeline.sampling.draws import BLOCK_ROWS, START, Draws, Place
 from tabdar_pipeline.sampling.engine import (
     Cells,
@@ -35,6 +35,7 @@ from tabdar_pipeline.sampling.memory import Flags, Memory, Shelf
 from tabdar_pipeline.sampling.schedule import STEPS, Quality, angles
 from tabdar_pipeline.sampling.states import States
 from tabdar_pipeline.sampling.stopwatch import Stopwatch
+from tabdar_pipeline.schemas.conformity import conformed
 from tabdar_pipeline.schemas.table import TableSchema
 from tabdar_pipeline.schemas.types import arrow_type
 
