@@ -44,6 +44,7 @@ class Request:
     point: Point = "draw"
     columns: tuple[str, ...] | None = None  # all where None
     draws: int = 1
+    rank: float = 0.5  # of a median; another is another quantile
     nulls: bool = False  # whether a drawn cell may be NULL: it may in a synthetic row
 
     def __post_init__(self) -> None:
@@ -266,7 +267,7 @@ def _estimated(
     points = dict[str, pa.Array]()
     for c, share in shares.items():
         column = schema.modelled[c]
-        points[column.name] = _point(codec, c, share, codec.rules.kind(column), request.point)
+        points[column.name] = _point(codec, c, share, codec.rules.kind(column), request)
     yield from gaps.filled(schema, codec.rules.estimated(points, schema, gaps.shown.observed))
 
 
@@ -275,17 +276,17 @@ def _columns(flags: Flags) -> list[int]:
     return [int(c) for c in np.flatnonzero(flags.any(axis=0))]
 
 
-def _point(codec: TableCodec, c: int, share: Floats, kind: pa.DataType, point: Point) -> pa.Array:
+def _point(codec: TableCodec, c: int, share: Floats, kind: pa.DataType, request: Request) -> pa.Array:
     """The estimate (B,) of one column from the shares of its codes (B, K)."""
     column = codec.columns[c]
-    if isinstance(column, CategoryCodec) or point == "mode":
+    if isinstance(column, CategoryCodec) or request.point == "mode":
         return decode_column(column, share.argmax(axis=1), np.zeros(len(share)), kind)
     places = column.places()  # (K, Q)
-    if point == "mean":
+    if request.point == "mean":
         return column.line.column(share @ places.mean(axis=1), kind)
     order = np.argsort(places, axis=None, kind="stable")
     spread = np.repeat(share / places.shape[1], places.shape[1], axis=1)[:, order]
-    middle = (np.cumsum(spread, axis=1) < 0.5 * spread.sum(axis=1, keepdims=True)).sum(axis=1)
+    middle = (np.cumsum(spread, axis=1) < request.rank * spread.sum(axis=1, keepdims=True)).sum(axis=1)
     return column.line.column(places.ravel()[order][np.minimum(middle, len(order) - 1)], kind)
 
 

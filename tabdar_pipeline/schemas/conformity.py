@@ -1,12 +1,16 @@
 """A table in the types of a model: every value the same, or refused by name."""
 
+from collections.abc import Mapping
+from dataclasses import replace
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from tabdar_pipeline.errors import SourceError, UsageError
+from tabdar_pipeline.schemas.columns import Column, Kind
 from tabdar_pipeline.schemas.table import TableSchema
-from tabdar_pipeline.schemas.types import arrow_type, as_floats
+from tabdar_pipeline.schemas.types import arrow_type, as_floats, sql_type
 
 
 def conformed(table: pa.Table, schema: TableSchema) -> pa.Table:
@@ -26,6 +30,29 @@ def conformed(table: pa.Table, schema: TableSchema) -> pa.Table:
         for name, values in zip(table.column_names, table.columns, strict=True)
     }
     return pa.table(columns)
+
+
+def carrying(schema: TableSchema, table: pa.Table, sql_types: Mapping[str, str]) -> TableSchema:
+    """The schema with the columns of a table that no model knows, each in its place and of its own type."""
+    nested = [field.name for field in table.schema if pa.types.is_nested(field.type)]
+    if nested:
+        raise UsageError(
+            f"table {schema.name!r}: columns must hold single values to be written, however these are nested: "
+            f"{', '.join(map(repr, nested))}. Leave them out of the source."
+        )
+    columns = (
+        schema[field.name]
+        if field.name in schema.names
+        else Column(
+            field.name,
+            Kind.LEAVE_OUT,
+            str(field.type),
+            sql_types.get(field.name, sql_type(field.type)),
+            nullable=True,
+        )
+        for field in table.schema
+    )
+    return replace(schema, columns=tuple(columns))
 
 
 def _same(values: pa.ChunkedArray, schema: TableSchema, name: str) -> pa.ChunkedArray:
