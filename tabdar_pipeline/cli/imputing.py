@@ -2,12 +2,19 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tabdar_pipeline.cli.options import JsonOption, PointName, SeedOption, TableOption
 from tabdar_pipeline.console import progress_bar, say
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from tabdar_pipeline.imputation import Request
+    from tabdar_pipeline.output import Write
+    from tabdar_pipeline.runtime import Sampler
 
 
 def impute(
@@ -37,7 +44,7 @@ def impute(
     as_json: JsonOption = False,
 ) -> None:
     """Fill missing cells; observed cells and columns that the model does not know stay as they are."""
-    from tabdar_pipeline.imputation import Request, numbered, numbered_schema
+    from tabdar_pipeline.imputation import Request, numbered_schema
     from tabdar_pipeline.intervals import interval_schema, refuse_level
     from tabdar_pipeline.output import refuse_unwritable, writer
     from tabdar_pipeline.runtime import OnnxSampler
@@ -54,22 +61,15 @@ def impute(
     sampler = OnnxSampler.load(model_dir)
     request.refuse_unmodelled(sampler.schema)
     rows, sql_types = read_table(source, table)
-    before, left = {name: rows[name].null_count for name in rows.column_names}, dict[str, int]()
     written = numbered_schema(carrying(sampler.schema, rows, sql_types), draws)
-    with progress_bar("imputing") as tell, writer(out, written, out_table) as write:
-        copies = sampler.impute(
-            rows, request, lambda done, all_: tell(done / all_, f"{done:,} of {all_:,} rows")
-        )
-        for draw, filled in enumerate(copies):
-            left = {name: filled[name].null_count for name in filled.column_names}
-            for batch in numbered(filled, draw, draws).to_batches():
-                write(batch)
-    cells, still = sum(before.values()) - sum(left.values()), {n: k for n, k in left.items() if k}
+    with writer(out, written, out_table) as write:
+        left = _fill(sampler, rows, request, write)
     if intervals is not None:
         with writer(beside.out, interval_schema(sampler.schema), beside.table) as write:
             for batch in sampler.intervals(rows, request, intervals).to_batches():
                 write(batch)
-    unseen = sampler.unseen(rows)
+    unseen, still = sampler.unseen(rows), {name: cells for name, cells in left.items() if cells}
+    cells = sum(column.null_count for column in rows.columns) - sum(still.values())
     facts = {
         "out": str(out),
         "rows": rows.num_rows,
@@ -85,6 +85,22 @@ def impute(
         + _listed("kept, though the model never saw such values", unseen),
         as_json=as_json,
     )
+
+
+def _fill(sampler: "Sampler", rows: "pa.Table", request: "Request", write: "Write") -> dict[str, int]:
+    """Write each filled copy; the cells of each column that are missing still."""
+    from tabdar_pipeline.imputation import numbered
+
+    left = dict[str, int]()
+    with progress_bar("imputing") as tell:
+        copies = sampler.impute(
+            rows, request, lambda done, all_: tell(done / all_, f"{done:,} of {all_:,} rows")
+        )
+        for draw, filled in enumerate(copies):
+            left = {name: filled[name].null_count for name in filled.column_names}
+            for batch in numbered(filled, draw, request.draws).to_batches():
+                write(batch)
+    return left
 
 
 @dataclass(frozen=True, slots=True)
