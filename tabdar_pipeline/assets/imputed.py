@@ -1,5 +1,6 @@
 """The assets of one imputed table: thin, each calls one step and says what came of it."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import dagster as dg
@@ -17,6 +18,7 @@ from tabdar_pipeline.assets.synthetic import (
     source_specs,
     spec,
 )
+from tabdar_pipeline.quality.hidden import ColumnTest
 from tabdar_pipeline.schemas.contract import Contract
 from tabdar_pipeline.warehouse.names import Relation
 
@@ -80,12 +82,6 @@ def _filled(plan: FillPlan, asset: dg.AssetSpec) -> dg.AssetsDefinition:
             filler = filling.Filler.of(ready, taken, rows)
             record = filling.fill(filler, lambda done, rows: context.log.info(f"{done:,} of {rows:,} rows"))
             tests = filling.diagnose(filler)
-        worse = [test.column for test in tests if not test.better]
-        table = "\n".join(
-            f"| {t.column} | {t.cells} | {t.error:.3f} | {t.plain_error:.3f} | "
-            f"{'' if t.coverage is None else f'{t.coverage:.1%}'} |"
-            for t in tests
-        )
         return dg.MaterializeResult(
             asset_key=asset.key,
             metadata={
@@ -96,22 +92,43 @@ def _filled(plan: FillPlan, asset: dg.AssetSpec) -> dg.AssetsDefinition:
                 "cells_the_model_never_saw": record.unseen,
                 "model_fingerprint": record.model,
                 "missingness": metadata.picture(missingness_png(rows), "patterns of missing cells"),
-                "tests": dg.MetadataValue.md(
-                    f"{NOTE}\n\n| column | cells | error | of mean or mode | 90 % interval covers |\n"
-                    f"|---|---|---|---|---|\n{table}"
-                ),
+                "tests": dg.MetadataValue.md(f"{NOTE}\n\n{_as_table(tests)}"),
             },
-            check_results=[
-                dg.AssetCheckResult(
-                    check_name="hidden_cells",
-                    passed=not worse,
-                    severity=dg.AssetCheckSeverity.WARN,
-                    metadata={"no_better_than_the_margin": metadata.lines(worse)},
-                )
-            ],
+            check_results=[_checked(tests)],
         )
 
     return filled
+
+
+def _checked(tests: Sequence[ColumnTest]) -> dg.AssetCheckResult:
+    """A warning where a column is filled no better than by its mean, or is surer than it should be, or less."""
+    worse = [test.column for test in tests if not test.better]
+    astray = [test.column for test in tests if not test.calibrated]
+    return dg.AssetCheckResult(
+        check_name="hidden_cells",
+        passed=not worse and not astray,
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata={
+            "no_better_than_the_margin": metadata.lines(worse),
+            "intervals_hold_more_or_less_than_they_say": metadata.lines(astray),
+        },
+    )
+
+
+def _as_table(tests: Sequence[ColumnTest]) -> str:
+    """Markdown, a line a column."""
+    lines = (
+        f"| {t.column} | {t.cells} | {t.error:.3f} | {t.plain_error:.3f} | {_share(t.coverage)} | "
+        f"{_share(t.coverage_by_rank)} |"
+        for t in tests
+    )
+    head = "| column | cells | error | of mean or mode | 90 % interval covers | by rank |\n|---|---|---|---|---|---|"
+    return "\n".join([head, *lines])
+
+
+def _share(share: float | None) -> str:
+    """As a person reads it; nothing where there is none."""
+    return "" if share is None else f"{share:.1%}"
 
 
 def _release(plan: FillPlan, asset: dg.AssetSpec) -> dg.AssetsDefinition:
