@@ -64,6 +64,15 @@ class Request:
                 f"several draws must be drawn, however: draws={self.draws}, point={self.point}. Drop one."
             )
 
+    def refuse_unknown(self, schema: TableSchema) -> None:
+        """Raise UsageError where columns are asked for that a table does not have."""
+        unknown = [name for name in self.columns or () if name not in schema.names]
+        if unknown:
+            raise UsageError(
+                f"table {schema.name!r}: columns to impute must be its own ({', '.join(map(repr, schema.names))}), "
+                f"however it has none of the name {', '.join(map(repr, unknown))}. Choose among them."
+            )
+
     def refuse_unmodelled(self, schema: TableSchema) -> None:
         """Raise UsageError where columns are asked for that no model of this table has."""
         names = [c.name for c in schema.modelled]

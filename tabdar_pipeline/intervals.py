@@ -57,17 +57,25 @@ def refuse_level(level: float) -> None:
 
 def keyed(table: pa.Table, schema: TableSchema) -> Mapping[str, pa.ChunkedArray]:
     """What tells the rows apart in a table beside theirs: their keys or, where there are none, their number."""
-    keys = {c.name: table[c.name] for c in schema.columns if c.kind is Kind.KEY}
-    return keys or {ROW.name: pa.chunked_array([pa.array(np.arange(1, len(table) + 1))])}
+    number = pa.chunked_array([pa.array(np.arange(1, len(table) + 1))])
+    return {c.name: table[c.name] if c.name in schema.names else number for c in key_columns(schema)}
+
+
+def key_columns(schema: TableSchema) -> tuple[Column, ...]:
+    """The columns of `keyed`: the keys, or `row`, which counts the rows as they lie, from 1."""
+    name = "row"
+    while name in schema.names:
+        name += "_"
+    number = Column(name, Kind.KEY, "int64", "BIGINT", nullable=False)
+    return tuple(c for c in schema.columns if c.kind is Kind.KEY) or (number,)
 
 
 def interval_schema(schema: TableSchema) -> TableSchema:
     """The columns of `intervals`."""
-    keys = tuple(c for c in schema.columns if c.kind is Kind.KEY) or (ROW,)
     ends = tuple(
         replace(column, name=f"{column.name}__{end}", nullable=True)
         for column in schema.modelled
         if column.kind is not Kind.CATEGORY
         for end in ("low", "high")
     )
-    return replace(schema, columns=(*keys, *ends))
+    return replace(schema, columns=(*key_columns(schema), *ends))

@@ -60,7 +60,7 @@ def build_fill_assets(
     own = [make(plan.table, asset_specs[step]) for step, make in _OWN.items() if step in asset_specs]
     return [
         *source_specs(plan.table),
-        snapshot_asset(plan.table, asset_specs["snapshot"]),
+        snapshot_asset(plan.table, asset_specs["snapshot"], plan.request.refuse_unknown),
         *own,
         _filled(plan, asset_specs["filled"]),
         _release(plan, asset_specs["release"]),
