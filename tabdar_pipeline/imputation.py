@@ -6,7 +6,7 @@ B rows, C modelled columns, K codes of a column.
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 import pyarrow as pa
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from tabdar_pipeline.codec.category import CategoryCodec
 from tabdar_pipeline.codec.table import Block, TableCodec, combined, decode_column
+from tabdar_pipeline.earlier import Evidence, with_earlier
 from tabdar_pipeline.errors import UsageError
 from tabdar_pipeline.sampling.complete import complete, marginals
 from tabdar_pipeline.sampling.draws import BLOCK_ROWS, Draws
@@ -23,6 +24,8 @@ from tabdar_pipeline.sampling.limits import Limit
 from tabdar_pipeline.sampling.memory import Flags
 from tabdar_pipeline.sampling.ties import leaders_first
 from tabdar_pipeline.schemas.columns import Column, Kind
+from tabdar_pipeline.schemas.conformity import conformed
+from tabdar_pipeline.schemas.rowhash import row_hashes
 from tabdar_pipeline.schemas.table import TableSchema
 from tabdar_pipeline.schemas.types import arrow_type
 
@@ -41,13 +44,43 @@ class Request:
     point: Point = "draw"
     columns: tuple[str, ...] | None = None  # all where None
     draws: int = 1
+    rank: float = 0.5  # of a median; another is another quantile
     nulls: bool = False  # whether a drawn cell may be NULL: it may in a synthetic row
 
     def __post_init__(self) -> None:
         """Refuse what cannot be done."""
+        if self.point not in get_args(Point):
+            raise UsageError(
+                f"point must be one of {', '.join(get_args(Point))}, however it is {self.point!r}. Choose one."
+            )
+        if self.draws < 1:
+            raise UsageError(f"draws must be at least 1, however: draws={self.draws}. Raise it.")
+        if self.columns is not None and not any(self.columns):
+            raise UsageError(
+                "columns to impute must be named, however none is. Name some, or leave `columns` out to fill all."
+            )
         if self.draws > 1 and self.point != "draw":
             raise UsageError(
                 f"several draws must be drawn, however: draws={self.draws}, point={self.point}. Drop one."
+            )
+
+    def refuse_unknown(self, schema: TableSchema) -> None:
+        """Raise UsageError where columns are asked for that a table does not have."""
+        unknown = [name for name in self.columns or () if name not in schema.names]
+        if unknown:
+            raise UsageError(
+                f"table {schema.name!r}: columns to impute must be its own ({', '.join(map(repr, schema.names))}), "
+                f"however it has none of the name {', '.join(map(repr, unknown))}. Choose among them."
+            )
+
+    def refuse_unmodelled(self, schema: TableSchema) -> None:
+        """Raise UsageError where columns are asked for that no model of this table has."""
+        names = [c.name for c in schema.modelled]
+        unknown = [name for name in self.columns or () if name not in names]
+        if unknown:
+            raise UsageError(
+                f"table {schema.name!r}: columns to impute must be modelled ones ({', '.join(map(repr, names))}), "
+                f"however: {', '.join(map(repr, unknown))}. Choose among them."
             )
 
     def of_draw(self, draw: int) -> "Request":
@@ -95,27 +128,6 @@ def impute(
                         request.draws * len(gaps.rows),
                     )
         yield _merged(table, schema, found)
-
-
-def conformed(table: pa.Table, schema: TableSchema) -> pa.Table:
-    """The table in the model's types, such as whole numbers that a file with gaps keeps as floats.
-
-    Raises UsageError where a value would not be the same.
-    """
-    for name in schema.names:
-        values, kind = table[name], arrow_type(schema[name].arrow_type)
-        if values.type == kind:
-            continue
-        try:
-            plain = values.cast(values.type.value_type) if pa.types.is_dictionary(values.type) else values
-            same = plain.cast(kind)
-        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-            raise UsageError(
-                f"table {schema.name!r}, column {name!r}: values must be of the model's type {kind}, however: "
-                f"{error}. Cast the column in the source."
-            ) from error
-        table = table.set_column(table.schema.get_field_index(name), name, same)
-    return table
 
 
 def complete_rows(
@@ -196,45 +208,38 @@ class _Gaps:
     """The rows that miss something: what they show, and what is asked of them."""
 
     rows: NDArray[np.intp]  # (B,) their places in the table
-    cells: Cells
-    visible: Flags  # (B, C)
-    asked: Flags  # (B, C)
-    hashes: NDArray[np.uint64]  # (B,) of their content
-    observed: Mapping[str, pa.Array]  # (B,) of columns that constraints tie together
+    shown: Evidence
+    wanted: Flags  # (B, C) cells to fill
+    asked: Flags  # (B, C) cells to draw for it: what a wanted one is counted or summed from, too
 
     def part(self, here: slice) -> "_Gaps":
-        cells = Cells(self.cells.codes[here], self.cells.values[here])
-        observed = {name: array[here] for name, array in self.observed.items()}
-        return _Gaps(
-            self.rows[here], cells, self.visible[here], self.asked[here], self.hashes[here], observed
-        )
+        return _Gaps(self.rows[here], self.shown.part(here), self.wanted[here], self.asked[here])
+
+    def filled(self, schema: TableSchema, values: Mapping[str, pa.Array]) -> Iterator[Filled]:
+        """The wanted cells of these columns (B,)."""
+        for c, column in enumerate(schema.modelled):
+            here = np.flatnonzero(self.wanted[:, c])
+            if len(here):
+                yield Filled(c, self.rows[here], values[column.name].take(pa.array(here)))
 
 
 def _gaps(codec: TableCodec, schema: TableSchema, table: pa.Table, request: Request) -> _Gaps:
     """The rows that miss a cell of the requested columns."""
+    request.refuse_unmodelled(schema)
     names = [c.name for c in schema.modelled]
-    unknown = [name for name in request.columns or () if name not in names]
-    if unknown:
-        raise UsageError(
-            f"columns to impute must be modelled ones ({', '.join(map(repr, names))}), however: "
-            f"{', '.join(map(repr, unknown))}. Choose among them."
-        )
     missing = np.stack([_is_null(combined(table, c)) for c in schema.modelled], axis=1)
     wanted = missing & np.array([request.columns is None or name in request.columns for name in names])
     rows = np.flatnonzero(wanted.any(axis=1))
-    part = table.take(pa.array(rows))
+    part = table.select(list(schema.names)).take(pa.array(rows))
     encoded = codec.encode(part, schema)
-    asked = wanted[rows]
-    for high, low in codec.rules.gaps.items():  # a time alone: its distance is drawn, and counted back
-        asked[:, names.index(high)] |= asked[:, names.index(low)] & ~encoded.known[:, names.index(high)]
-    return _Gaps(
-        rows,
+    visible = encoded.known & ~missing[rows]
+    shown = Evidence(
         Cells(encoded.codes.astype(np.int64), encoded.values),
-        encoded.known & ~missing[rows],
-        asked,
-        _row_hashes(part),
+        visible,
+        _draw_keys(row_hashes(part)),
         {name: combined(part, schema[name]) for name in codec.rules.tied},
     )
+    return _Gaps(rows, shown, wanted[rows], codec.rules.asked(wanted[rows], visible, names))
 
 
 def _drawn(
@@ -243,51 +248,55 @@ def _drawn(
     """One draw of each row's missing cells together."""
     ties = codec.rules.ties
     order = leaders_first(Draws.of(request.seed, 0, len(codec.columns), rows=1).order, ties)
-    draws = Draws.of_rows(request.seed, gaps.hashes, order)
+    draws = Draws.of_rows(request.seed, gaps.shown.hashes, order)
     limits = {} if request.nulls else _no_nulls(codec)
-    cells = complete(engine, gaps.cells, gaps.visible, gaps.asked, draws, limits, ties).cells
-    decoded = codec.decode(Block(cells.codes, cells.values, 0, request.seed), schema, gaps.observed)
-    for c, column in enumerate(schema.modelled):
-        here = np.flatnonzero(gaps.asked[:, c])
-        if len(here):
-            yield Filled(c, gaps.rows[here], decoded[column.name].take(pa.array(here)))
+    shown = with_earlier(engine, codec, schema, gaps.shown, request.seed)
+    asked = gaps.asked & ~shown.visible
+    cells = complete(engine, shown.cells, shown.visible, asked, draws, limits, ties).cells
+    decoded = codec.decode(Block(cells.codes, cells.values, 0, request.seed), schema, shown.observed)
+    yield from gaps.filled(schema, {name: decoded[name] for name in schema.names})
 
 
 def _estimated(
     engine: Engine, codec: TableCodec, schema: TableSchema, gaps: _Gaps, request: Request
 ) -> Iterator[Filled]:
     """Each missing cell by itself, given what its row shows: mean, median or mode."""
-    columns, limits = len(codec.columns), _no_nulls(codec)
-    weight: dict[int, Floats] = {}
+    limits, rows = _no_nulls(codec), len(gaps.rows)
+    shares = {c: np.zeros((rows, codec.columns[c].levels), np.float32) for c in _columns(gaps.asked)}
     for i in range(ORDERS):
-        order = Draws.of(request.seed, i, columns, rows=1).order
-        found = marginals(engine, gaps.cells, gaps.visible, gaps.asked, order, codec.rules.ties)
-        for c, logits in found:
-            weight[c] = weight.get(c, np.float32(0)) + _shares(logits, limits.get(c))
+        order = Draws.of(request.seed, i, len(codec.columns), rows=1).order
+        both = with_earlier(engine, codec, schema, gaps.shown, request.seed + i)
+        for shown, asked in (
+            (both, gaps.asked & ~both.visible),
+            (gaps.shown, gaps.asked & both.visible),  # an earlier time itself, counted back from the later
+        ):
+            found = marginals(engine, shown.cells, shown.visible, asked, order, codec.rules.ties)
+            for c, logits in found:
+                here = asked[:, c]
+                shares[c][here] += _shares(logits[here], limits.get(c)) / np.float32(ORDERS)
     points = dict[str, pa.Array]()
-    for c, column in enumerate(schema.modelled):
-        share = weight.get(c)
-        if share is not None:
-            kind = codec.rules.kind(column)
-            points[column.name] = _point(codec, c, share / np.float32(ORDERS), kind, request.point)
-    settled = codec.rules.estimated(points, schema, gaps.observed)
-    for c, column in enumerate(schema.modelled):
-        here = np.flatnonzero(gaps.asked[:, c])
-        if len(here):
-            yield Filled(c, gaps.rows[here], settled[column.name].take(pa.array(here)))
+    for c, share in shares.items():
+        column = schema.modelled[c]
+        points[column.name] = _point(codec, c, share, codec.rules.kind(column), request)
+    yield from gaps.filled(schema, codec.rules.estimated(points, schema, gaps.shown.observed))
 
 
-def _point(codec: TableCodec, c: int, share: Floats, kind: pa.DataType, point: Point) -> pa.Array:
+def _columns(flags: Flags) -> list[int]:
+    """Those that any row flags."""
+    return [int(c) for c in np.flatnonzero(flags.any(axis=0))]
+
+
+def _point(codec: TableCodec, c: int, share: Floats, kind: pa.DataType, request: Request) -> pa.Array:
     """The estimate (B,) of one column from the shares of its codes (B, K)."""
     column = codec.columns[c]
-    if isinstance(column, CategoryCodec) or point == "mode":
+    if isinstance(column, CategoryCodec) or request.point == "mode":
         return decode_column(column, share.argmax(axis=1), np.zeros(len(share)), kind)
     places = column.places()  # (K, Q)
-    if point == "mean":
+    if request.point == "mean":
         return column.line.column(share @ places.mean(axis=1), kind)
     order = np.argsort(places, axis=None, kind="stable")
     spread = np.repeat(share / places.shape[1], places.shape[1], axis=1)[:, order]
-    middle = (np.cumsum(spread, axis=1) < 0.5 * spread.sum(axis=1, keepdims=True)).sum(axis=1)
+    middle = (np.cumsum(spread, axis=1) < request.rank * spread.sum(axis=1, keepdims=True)).sum(axis=1)
     return column.line.column(places.ravel()[order][np.minimum(middle, len(order) - 1)], kind)
 
 
@@ -305,13 +314,14 @@ def _shares(logits: Floats, limit: Limit | None) -> Floats:
     return share
 
 
-def _row_hashes(table: pa.Table) -> NDArray[np.uint64]:
-    """(N,) of each row's content, and of how many equal rows came before it."""
-    from pandas.util import hash_array, hash_pandas_object
-
-    hashes = hash_pandas_object(table.to_pandas(), index=False)
-    twin = hashes.groupby(hashes).cumcount().to_numpy(np.uint64)
-    return np.asarray(hash_array(hashes.to_numpy(np.uint64) + np.uint64(0x9E3779B97F4A7C15) * twin))
+def _draw_keys(hashes: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """(B,) of each row's hash, and of how many equal rows came before it: these are drawn apart."""
+    order = np.argsort(hashes, kind="stable")
+    ordered = hashes[order]
+    first = np.searchsorted(ordered, ordered)
+    twin = np.empty(len(hashes), np.uint64)
+    twin[order] = np.arange(len(hashes)) - first
+    return hashes + np.uint64(0x9E3779B97F4A7C15) * twin
 
 
 def _is_null(column: pa.Array) -> Flags:

@@ -17,7 +17,8 @@ from tabdar_pipeline.blocks import Table
 from tabdar_pipeline.codec.table import TableCodec, modelled_values
 from tabdar_pipeline.conditions import Conditions
 from tabdar_pipeline.errors import ModelDirectoryError
-from tabdar_pipeline.imputation import ORDERS, Progress, Request, complete_rows, conformed, impute, widened
+from tabdar_pipeline.imputation import ORDERS, Progress, Request, complete_rows, impute, widened
+from tabdar_pipeline.intervals import LEVEL, intervals
 from tabdar_pipeline.sampling.draws import BLOCK_ROWS, START, Draws, Place
 from tabdar_pipeline.sampling.engine import (
     Cells,
@@ -35,6 +36,7 @@ from tabdar_pipeline.sampling.memory import Flags, Memory, Shelf
 from tabdar_pipeline.sampling.schedule import STEPS, Quality, angles
 from tabdar_pipeline.sampling.states import States
 from tabdar_pipeline.sampling.stopwatch import Stopwatch
+from tabdar_pipeline.schemas.conformity import conformed
 from tabdar_pipeline.schemas.table import TableSchema
 from tabdar_pipeline.schemas.types import arrow_type
 
@@ -227,6 +229,10 @@ class Sampler:
     ) -> Iterator[pa.Table]:
         """The table with its missing cells filled, a copy a draw."""
         return impute(self.engine, self.codec, self.schema, table, request or Request(), progress)
+
+    def intervals(self, table: pa.Table, request: Request | None = None, level: float = LEVEL) -> pa.Table:
+        """For each row its key and, of each number that is filled, between what it lies with this probability."""
+        return intervals(self.impute, self.schema, table, request or Request(), level)
 
     def losses(self, table: pa.Table, *, seed: int = 0) -> Floats:
         """(N,) how badly the model knows each row: the loss that training descends, lower for likelier rows."""

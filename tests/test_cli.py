@@ -182,6 +182,36 @@ def test_missing_cells_are_filled_and_others_kept(model, folder):
     assert np.array_equal(after["spend"].to_numpy()[known], before["spend"].to_numpy()[known])
 
 
+def test_intervals_lie_beside_the_filled_table(model, folder):
+    """Of filled numbers only, around their median; rows without a key are numbered; extra columns are kept."""
+    source, out = folder / "more.parquet", folder / "ranged.parquet"
+    rows = people(200, seed=1).add_column(0, "extra", pa.array(range(200)))
+    pq.write_table(rows, source)
+    words = ["impute", str(model), str(source), str(out), "--point", "median", "--intervals", "0.9"]
+    result = CliRunner().invoke(cli.app, words)
+    assert result.exit_code == 0, result.output
+    filled, ends = pq.read_table(out), pq.read_table(folder / "ranged__intervals.parquet")
+    gone = rows["spend"].is_null()
+    low, middle, high = (it.filter(gone) for it in (ends["spend__low"], filled["spend"], ends["spend__high"]))
+
+    assert filled.column_names == rows.column_names
+    assert filled["extra"].equals(rows["extra"])
+    assert ends["row"].to_pylist() == list(range(1, 201))
+    assert ends["spend__low"].null_count == ends["age__low"].null_count - gone.to_pylist().count(True)
+    assert all(
+        a <= b <= c and a < c
+        for a, b, c in zip(*map(pa.ChunkedArray.to_pylist, (low, middle, high)), strict=True)
+    )
+
+
+def test_cells_that_stay_missing_are_said(model, folder):
+    """By column, where others were asked for."""
+    words = ["impute", str(model), str(folder / "holdout.parquet"), str(folder / "o.parquet"), "--columns"]
+    assert "still missing: spend" in CliRunner().invoke(cli.app, [*words, "age"]).output
+    assert "must be named" in refused(*words, "")
+    assert "'spent'" in refused(*words, "spent")
+
+
 def test_what_the_model_never_saw_is_said(model, folder):
     """It is kept, and no evidence."""
     strange, out = folder / "strange.parquet", folder / "kept.parquet"

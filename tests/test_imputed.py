@@ -1,5 +1,6 @@
 """The filled table: in the warehouse, with flags, by its own model or by that of a synthetic table."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -132,8 +133,62 @@ def test_settings_that_make_no_sense_are_refused(tmp_path: Path) -> None:
     for attributes in (
         {"impute": {"draws": 3, "point": "mean"}},
         {"impute": {"point": "mid"}},
+        {"impute": {"columns": []}},
+        {"impute": {"intervals": 90}},
         {"schedule": "daily"},
         {"target": "crm"},
     ):
         with pytest.raises(Exception, match=r"."):
             defs(tmp_path, **attributes)
+
+
+def test_a_table_without_a_key_has_the_numbers_of_its_rows(root: Path) -> None:
+    """Flags and intervals count them as they lie in the release."""
+    columns = ["age", "plan", "spend", "satisfaction"]
+    source = {"database": str(root / "demo.duckdb"), "table": "crm.customers", "columns": columns}
+    settings = {"source": source, "target": "keyless.customers", "impute": {"intervals": 0.9}}
+    assert defs(root, **settings).resolve_job_def("refresh_keyless_customers").execute_in_process().success
+    numbered = "(SELECT row_number() OVER () AS row, * FROM keyless.customers) r JOIN keyless.customers"
+    filled = table(
+        root, f"SELECT r.spend FROM {numbered}__imputed i USING (row) WHERE i.satisfaction ORDER BY ALL"
+    )
+    gone = "FROM crm.customers WHERE satisfaction IS NULL"
+    outside = table(
+        root,
+        f"SELECT count(*), count(*) FILTER (satisfaction NOT BETWEEN satisfaction__low AND satisfaction__high) "
+        f"FROM {numbered}__intervals USING (row) WHERE satisfaction__low IS NOT NULL",
+    )
+
+    assert filled == table(root, f"SELECT spend {gone} ORDER BY ALL")
+    assert outside[0][0] == len(filled)
+    assert outside[0][1] < 0.35 * len(filled)
+
+
+@pytest.mark.parametrize(
+    ("attributes", "step", "message"),
+    [
+        ({"impute": {"columns": ["agee"]}}, "snapshot", r"'crm\.customers'.*'agee'.*Choose"),
+        (
+            {"target": "lost.customers", "reuse": "imputed.nowhere"},
+            "filled",
+            r"'lost\.customers'.*'imputed\.nowhere'",
+        ),
+        (
+            {"source": {"columns": ["customer_id", "age", "plan"]}},
+            "filled",
+            r"'crm\.customers'.*lacks .*'spend'",
+        ),
+    ],
+)
+def test_what_cannot_be_filled_is_refused_by_name(
+    root: Path, attributes: dict[str, Any], step: str, message: str
+) -> None:
+    """At the first step that can know: a name that is none, a model that is none, a column that went."""
+    source = {"database": str(root / "demo.duckdb"), "table": "crm.customers"} | attributes.get("source", {})
+    target = attributes.get("target", TARGET).replace(".", "_")
+    job = defs(root, **{**attributes, "source": source}).resolve_job_def(f"fill_{target}")
+    result = job.execute_in_process(raise_on_error=False)
+    failed = [event for event in result.all_events if event.is_step_failure]
+
+    assert [event.step_key.rsplit("__", 1)[-1] for event in failed] == [step]
+    assert re.search(message, str(failed[0].step_failure_data.error))

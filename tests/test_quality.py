@@ -3,6 +3,7 @@
 import json
 import re
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +15,10 @@ from tabdar_pipeline.errors import UsageError
 from tabdar_pipeline.quality import plots, report
 from tabdar_pipeline.quality.audit import NAMES
 from tabdar_pipeline.quality.figures import Figures, evaluate
-from tabdar_pipeline.quality.hidden import DRAWS, LEVEL, filling_tests, hide
+from tabdar_pipeline.quality.hidden import DRAWS, LEVEL, ColumnTest, filling_tests, hide
 from tabdar_pipeline.quality.holdout import split
 from tabdar_pipeline.release.decision import Decision
+from tabdar_pipeline.schemas.columns import Kind
 from tabdar_pipeline.schemas.infer import infer_schema
 from tabdar_pipeline.schemas.suite import Limit
 
@@ -91,6 +93,14 @@ def test_the_split_is_stable_and_puts_twins_on_one_side() -> None:
     assert key(one.holdout) == key(two.holdout)
     assert not set(key(one.train)) & set(key(one.holdout))
     assert abs(len(one.holdout) / len(rows) - 0.2) < 0.04
+
+
+def test_a_missing_cell_moves_no_other_row_to_the_other_side() -> None:
+    """Whole numbers beside a NULL are no floats: what was trained on is never tested."""
+    rows = pa.table({"n": pa.array(range(1000), pa.int64()), "day": pa.array(range(1000), pa.date32())})
+    holed = pa.table({"n": pa.array([None, *range(1, 1000)], pa.int64()), "day": rows["day"]})
+
+    assert not set(split(holed).train["day"].to_pylist()[1:]) & set(split(rows).holdout["day"].to_pylist())
 
 
 def test_tables_without_numbers_or_without_categories_are_measured() -> None:
@@ -194,3 +204,23 @@ def test_intervals_of_perfect_draws_hold_what_they_promise() -> None:
     ]
     assert hide(rows, ["x"], rng)["x"].null_count > 500
     assert abs(np.mean([test.coverage for test in tests]) - LEVEL) < 0.01
+    assert abs(np.mean([test.coverage_by_rank for test in tests]) - LEVEL) < 0.01
+    assert all(test.calibrated for test in tests)
+
+
+def test_intervals_of_numbers_that_repeat_are_judged_by_rank() -> None:
+    """The ends of a closed one have a share of their own; and draws that are too sure of themselves are told."""
+    rows = pa.table({"x": np.random.default_rng(1).integers(0, 4, 2000)})
+
+    def tested(spread: int) -> ColumnTest:
+        rng = np.random.default_rng(0)
+        draws = (pa.array(rng.integers(0, spread, len(rows))) for _ in range(DRAWS + 1))
+        fill = lambda holed: pa.table({"x": pa.compute.coalesce(holed["x"], next(draws))})  # noqa: E731
+        schema = infer_schema(rows, "t", {"x": "BIGINT"})
+        schema = replace(schema, columns=(replace(schema["x"], kind=Kind.NUMBER),))
+        return filling_tests(rows, rows, schema, fill, lambda it: [fill(it) for _ in range(DRAWS)], seed=0)[0]
+
+    right, sure = tested(4), tested(2)
+    assert right.coverage is not None and right.coverage_by_rank is not None
+    assert right.coverage > 0.97 and 0.87 < right.coverage_by_rank < 0.93
+    assert right.calibrated and not sure.calibrated

@@ -1,6 +1,6 @@
 """The steps of an imputed table, as plain functions: fill, test, publish."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,8 +12,9 @@ import pyarrow.parquet as pq
 from tabdar_pipeline import checkpoint
 from tabdar_pipeline.assets import models, shelf, steps
 from tabdar_pipeline.assets.plan import Plan
-from tabdar_pipeline.errors import ReleaseRefused
+from tabdar_pipeline.errors import ReleaseRefused, SourceError
 from tabdar_pipeline.imputation import NUMBER, Request, numbered
+from tabdar_pipeline.intervals import keyed
 from tabdar_pipeline.quality.hidden import DRAWS, ColumnTest, filling_tests
 from tabdar_pipeline.quality.holdout import split
 from tabdar_pipeline.release.manifest import library_versions
@@ -25,7 +26,7 @@ from tabdar_pipeline.warehouse.duckdb import Warehouse
 from tabdar_pipeline.warehouse.publish import Companion, Release, publish
 from tabdar_pipeline.warehouse.snapshot import Snapshot
 
-FILLED, FLAGS = "filled.parquet", "imputed.parquet"
+FILLED, FLAGS, INTERVALS = "filled.parquet", "imputed.parquet", "intervals.parquet"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,10 @@ class FillPlan:
     table: Plan  # source, target, and the fit of the model where it has one of its own
     model: Path  # the model directory that fills
     request: Request
+    reuse: str | None = None  # schema.table whose model it is; None where it is its own
+    intervals: float | None = (
+        None  # how often those of filled numbers hold the truth; None where none are wanted
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +53,12 @@ class Filler:
 
     @classmethod
     def of(cls, plan: FillPlan, taken: Snapshot, rows: pa.Table) -> "Filler":
-        """Read the model once."""
+        """Read the model once; raises SourceError where the table whose model is to be reused has none."""
+        if plan.reuse is not None and not plan.model.is_dir():
+            raise SourceError(
+                f"table {plan.table.target!r}: `reuse` must name the target of a table with a fitted model in the "
+                f"same `storage`, however {plan.reuse!r} has none. Correct the name, or materialize its model first."
+            )
         return cls(plan, taken, rows, OnnxSampler.load(plan.model, threads=plan.table.fit.threads))
 
 
@@ -77,9 +87,12 @@ def fill(it: Filler, progress: Callable[[int, int], None]) -> Filling:
     for draw, filled in enumerate(it.sampler.impute(rows, request, progress)):
         copies.append(numbered(filled, draw, request.draws))
         flags.append(numbered(_flags(it.sampler, rows, filled), draw, request.draws))
-    for name, parts in ((FILLED, copies), (FLAGS, flags)):
+    files = {FILLED: pa.concat_tables(copies), FLAGS: pa.concat_tables(flags)}
+    if it.plan.intervals is not None:
+        files[INTERVALS] = it.sampler.intervals(rows, request, it.plan.intervals)
+    for name, whole in files.items():
         with shelf.written(home / name) as partial:
-            pq.write_table(pa.concat_tables(parts), partial, compression="zstd")
+            pq.write_table(whole, partial, compression="zstd")
     record = Filling(
         {n: rows[n].null_count - filled[n].null_count for n in rows.column_names if rows[n].null_count},
         {n: filled[n].null_count for n in rows.column_names if filled[n].null_count},
@@ -130,6 +143,11 @@ def publish_filling(plan: FillPlan, warehouse: Warehouse) -> Release:
     flag_types = _flag_types(home / FLAGS, types)
     flagged = {name: "Whether the cell was filled." for name, kind in flag_types.items() if kind == "BOOLEAN"}
     flags = Companion(home / FLAGS, flag_types, comments | flagged)
+    companions = {"imputed": flags}
+    if plan.intervals is not None:
+        companions["intervals"] = Companion(
+            home / INTERVALS, _interval_types(home / INTERVALS, types), comments
+        )
     models.keep(plan.table.storage, target, plan.model)
     return publish(
         warehouse,
@@ -139,7 +157,7 @@ def publish_filling(plan: FillPlan, warehouse: Warehouse) -> Release:
         manifest,
         plan.table.folder,
         comments,
-        companions={"imputed": flags},
+        companions=companions,
     )
 
 
@@ -150,22 +168,29 @@ def made_of(plan: FillPlan, taken: Snapshot, contract: Contract) -> dict[str, An
         "contract_hash": contract.hash,
         "model_fingerprint": checkpoint.describe(plan.model).fingerprint,
         "libraries": library_versions(),
-        "settings": {"request": asdict(plan.request)},
+        "settings": {"request": asdict(plan.request), "intervals": plan.intervals},
     }
 
 
 def _flags(sampler: OnnxSampler, rows: pa.Table, filled: pa.Table) -> pa.Table:
-    """Keys as they are, and for each column that can be imputed whether it was."""
-    columns: dict[str, Any] = {}
+    """Keys as they are, or the number of the row, and for each column that can be imputed whether it was."""
+    columns: dict[str, Any] = dict(keyed(rows, sampler.schema))
     for column in sampler.schema.columns:
         if column.modelled:
             was, still = rows[column.name].is_null(), filled[column.name].is_null()
             columns[column.name] = np.asarray(was.to_numpy()) & ~np.asarray(still.to_numpy())
-        elif column.kind == "key":
-            columns[column.name] = rows[column.name]
     return pa.table(columns)
 
 
-def _flag_types(path: Path, types: dict[str, str]) -> dict[str, str]:
-    """BOOLEAN for flags; keys and the number of the draw are of their own type."""
-    return {f.name: "BOOLEAN" if pa.types.is_boolean(f.type) else types[f.name] for f in pq.read_schema(path)}
+def _flag_types(path: Path, types: Mapping[str, str]) -> dict[str, str]:
+    """BOOLEAN for flags; keys and the number of the draw are of their own type, that of the row is BIGINT."""
+    return {
+        f.name: "BOOLEAN" if pa.types.is_boolean(f.type) else types.get(f.name, "BIGINT")
+        for f in pq.read_schema(path)
+    }
+
+
+def _interval_types(path: Path, types: Mapping[str, str]) -> dict[str, str]:
+    """Both ends are of their column's type."""
+    names = {name: name.removesuffix("__low").removesuffix("__high") for name in pq.read_schema(path).names}
+    return {name: types.get(name, types.get(column, "BIGINT")) for name, column in names.items()}

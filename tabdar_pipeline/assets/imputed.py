@@ -60,7 +60,7 @@ def build_fill_assets(
     own = [make(plan.table, asset_specs[step]) for step, make in _OWN.items() if step in asset_specs]
     return [
         *source_specs(plan.table),
-        snapshot_asset(plan.table, asset_specs["snapshot"]),
+        snapshot_asset(plan.table, asset_specs["snapshot"], plan.request.refuse_unknown),
         *own,
         _filled(plan, asset_specs["filled"]),
         _release(plan, asset_specs["release"]),
@@ -82,7 +82,6 @@ def _filled(plan: FillPlan, asset: dg.AssetSpec) -> dg.AssetsDefinition:
             filler = filling.Filler.of(ready, taken, rows)
             record = filling.fill(filler, lambda done, rows: context.log.info(f"{done:,} of {rows:,} rows"))
             tests = filling.diagnose(filler)
-        worse = [test.column for test in tests if not test.better]
         return dg.MaterializeResult(
             asset_key=asset.key,
             metadata={
@@ -97,31 +96,43 @@ def _filled(plan: FillPlan, asset: dg.AssetSpec) -> dg.AssetsDefinition:
                 "cells_the_model_never_saw": record.unseen,
                 "model_fingerprint": record.model,
                 "missingness": metadata.picture(missingness_png(rows), "patterns of missing cells"),
-                "tests": _tests_table(tests),
+                "tests": dg.MetadataValue.md(f"{NOTE}\n\n{_as_table(tests)}"),
             },
-            check_results=[
-                dg.AssetCheckResult(
-                    check_name="hidden_cells",
-                    passed=not worse,
-                    severity=dg.AssetCheckSeverity.WARN,
-                    metadata={"no_better_than_the_margin": metadata.lines(worse)},
-                )
-            ],
+            check_results=[_checked(tests)],
         )
 
     return filled
 
 
-def _tests_table(tests: Sequence[ColumnTest]) -> dg.MarkdownMetadataValue:
-    """How well hidden cells were filled, beside the mean or the mode."""
-    rows = "\n".join(
-        f"| {t.column} | {t.cells} | {t.error:.3f} | {t.plain_error:.3f} | "
-        f"{'' if t.coverage is None else f'{t.coverage:.1%}'} |"
+def _checked(tests: Sequence[ColumnTest]) -> dg.AssetCheckResult:
+    """A warning where a column is filled no better than by its mean, or is surer than it should be, or less."""
+    worse = [test.column for test in tests if not test.better]
+    astray = [test.column for test in tests if not test.calibrated]
+    return dg.AssetCheckResult(
+        check_name="hidden_cells",
+        passed=not worse and not astray,
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata={
+            "no_better_than_the_margin": metadata.lines(worse),
+            "intervals_hold_more_or_less_than_they_say": metadata.lines(astray),
+        },
+    )
+
+
+def _as_table(tests: Sequence[ColumnTest]) -> str:
+    """Markdown, a line a column."""
+    lines = (
+        f"| {t.column} | {t.cells} | {t.error:.3f} | {t.plain_error:.3f} | {_share(t.coverage)} | "
+        f"{_share(t.coverage_by_rank)} |"
         for t in tests
     )
-    return dg.MetadataValue.md(
-        f"{NOTE}\n\n| column | cells | error | of mean or mode | 90 % interval covers |\n|---|---|---|---|---|\n{rows}"
-    )
+    head = "| column | cells | error | of mean or mode | 90 % interval covers | by rank |\n|---|---|---|---|---|---|"
+    return "\n".join([head, *lines])
+
+
+def _share(share: float | None) -> str:
+    """As a person reads it; nothing where there is none."""
+    return "" if share is None else f"{share:.1%}"
 
 
 def _release(plan: FillPlan, asset: dg.AssetSpec) -> dg.AssetsDefinition:

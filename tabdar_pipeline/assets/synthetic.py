@@ -13,6 +13,7 @@ from tabdar_pipeline.assets.guard import guarded
 from tabdar_pipeline.assets.plan import Plan
 from tabdar_pipeline.assets.resources import ComputeResource, WarehouseResource
 from tabdar_pipeline.schemas.contract import Contract
+from tabdar_pipeline.schemas.table import TableSchema
 from tabdar_pipeline.warehouse.names import Relation
 
 if TYPE_CHECKING:
@@ -145,8 +146,10 @@ def source_specs(plan: Plan) -> list[dg.AssetSpec]:
     return [dg.AssetSpec(Names.of(plan).source, kinds={"duckdb", "table"}, description=about, metadata=facts)]
 
 
-def snapshot_asset(plan: Plan, asset: dg.AssetSpec) -> dg.AssetsDefinition:
-    """The source as it is now, with the blocking check of its contract."""
+def snapshot_asset(
+    plan: Plan, asset: dg.AssetSpec, accept: Callable[[TableSchema], None] = lambda _schema: None
+) -> dg.AssetsDefinition:
+    """The source as it is now, with the blocking check of its contract; `accept` refuses what later steps cannot do."""
     check = dg.AssetCheckSpec(
         "contract", asset=asset.key, blocking=True, description="pandera: every rule of the contract holds."
     )
@@ -157,6 +160,7 @@ def snapshot_asset(plan: Plan, asset: dg.AssetSpec) -> dg.AssetsDefinition:
     ) -> Iterator[dg.MaterializeResult]:  # type: ignore[type-arg]
         with guarded(context, plan, "snapshot"):
             checked = steps.take_snapshot(plan, warehouse.at(plan.database))
+            accept(checked.contract.schema)
             parts = _partitions(plan, checked, warehouse)
         taken, schema = checked.snapshot, checked.contract.schema
         context.log.info(f"{taken.rows:,} rows, data version {taken.data_version[:12]}")

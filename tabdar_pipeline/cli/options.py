@@ -64,5 +64,14 @@ SeedOption = Annotated[int, typer.Option(min=0, help="The same seed gives the sa
 
 def kept_unseen(unseen: Mapping[str, int]) -> str:
     """The end of a sentence about cells that are kept and were no evidence; nothing where there are none."""
-    said = ", ".join(f"{name} {cells:,}" for name, cells in unseen.items())
-    return f"; kept, though the model never saw such values: {said}" if said else ""
+    return _listed("kept, though the model never saw such values", unseen)
+
+
+def still_missing(left: Mapping[str, int]) -> str:
+    """The end of a sentence about cells that nothing could fill; nothing where there are none."""
+    return _listed("still missing", left)
+
+
+def _listed(what: str, cells: Mapping[str, int]) -> str:
+    said = ", ".join(f"{name} {n:,}" for name, n in cells.items())
+    return f"; {what}: {said}" if said else ""

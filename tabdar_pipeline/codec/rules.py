@@ -113,7 +113,7 @@ class Rules:
         Distances become times again, and in every sum and product one cell that was not observed follows from the others.
         """
         found = {n: _first(observed.get(n), a) for n, a in arrays.items() if n not in self.gaps}
-        for high in self._chain():
+        for high in self.chain:
             self._count(high, found, arrays[high], schema[high], observed)
         sums = [c for c in self.constraints if isinstance(c, Arithmetic)]
         for constraint in sums * len(sums):  # a total may be a part of another total
@@ -125,7 +125,7 @@ class Rules:
         found = dict(observed) | {
             n: _first(observed.get(n), a) for n, a in points.items() if n not in self.gaps
         }
-        for high in self._chain():
+        for high in self.chain:
             if high in points:
                 self._count(high, found, points[high], schema[high], observed)
         return found
@@ -137,17 +137,26 @@ class Rules:
         low, kind = self.gaps[high], arrow_type(column.arrow_type)
         if high in observed and low in observed:
             back = pc.and_(observed[high].is_valid(), observed[low].is_null())
-            before = from_ticks(pc.subtract(_ticks(observed[high]), gap), kind)
-            found[low] = pc.if_else(back, before, found[low])
+            found[low] = pc.if_else(back, earlier(observed[high], gap), found[low])
         made = from_ticks(pc.add(_ticks(found[low]), gap), kind)
         found[high] = _first(observed.get(high), made)
+
+    def asked(self, wanted: Flags, known: Flags, names: Sequence[str]) -> Flags:
+        """(N, C) what must be drawn for wanted cells: whatever they are counted or summed from, and is not known."""
+        place, found = {name: i for i, name in enumerate(names)}, wanted.copy()
+        sums = [c.columns for c in self.constraints if isinstance(c, Arithmetic)]
+        groups = [[place[n] for n in it if n in place] for it in (*self.gaps.items(), *sums)]
+        for group in groups * len(groups):  # what is summed may be a part of another sum
+            found[:, group] |= found[:, group].any(axis=1, keepdims=True) & ~known[:, group]
+        return found
 
     @property
     def tied(self) -> tuple[str, ...]:
         """The columns of which constraints need what was observed."""
         return tuple(dict.fromkeys([*self.gaps.values(), *self.gaps, *self.ranges]))
 
-    def _chain(self) -> tuple[str, ...]:
+    @property
+    def chain(self) -> tuple[str, ...]:
         """The distances, each after what it counts from."""
         found: tuple[str, ...] = ()
         while len(found) < len(self.gaps):
@@ -222,6 +231,11 @@ def distance(low: pa.ChunkedArray, high: pa.ChunkedArray) -> pa.ChunkedArray:
 def from_ticks(ticks: pa.Array, kind: pa.DataType) -> pa.Array:
     """Integers (N,) as times of this type."""
     return (ticks.cast(pa.int32()) if kind.bit_width == 32 else ticks).cast(kind)
+
+
+def earlier(late: pa.Array, gap: pa.Array) -> pa.Array:
+    """The times (N,) from which late ones are so far apart."""
+    return from_ticks(pc.subtract(_ticks(late), gap), late.type)
 
 
 def _ticks(values: Any) -> Any:

@@ -32,10 +32,21 @@ class Impute(dg.Model, dg.Resolvable):
         list[str] | None, Field(description="Columns to fill; all modelled ones where not given.")
     ] = None
 
+    intervals: Annotated[
+        float | None,
+        Field(
+            gt=0,
+            lt=1,
+            description="Publish `<table>__intervals`, too: between what each filled number lies with this probability.",
+        ),
+    ] = None
+
     @model_validator(mode="after")
     def _draws_are_drawn(self) -> "Impute":
         if self.draws > 1 and self.point != "draw":
             raise ValueError(f"impute: several draws need point: draw, however it is {self.point}")
+        if self.columns is not None and not any(self.columns):
+            raise ValueError("impute: columns must name some, however none is. Leave it out to fill all.")
         return self
 
 
@@ -76,7 +87,7 @@ class ImputedTable(Table):
         home = table.home if self.reuse is None else table.storage / Relation.parse(self.reuse).folder
         columns = None if self.impute.columns is None else tuple(self.impute.columns)
         request = Request(self.impute.seed, self.impute.point, columns, self.impute.draws)
-        return FillPlan(table, home / steps.MODEL, request)
+        return FillPlan(table, home / steps.MODEL, request, self.reuse, self.impute.intervals)
 
     def execute(self, plan: FillPlan, asset_specs: dict[str, dg.AssetSpec]) -> list[Any]:
         """The assets that do the work; override to add to them."""

@@ -1,5 +1,6 @@
 """Imputation put to the test: cells that are known are hidden, filled, and compared with the truth."""
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -15,6 +16,8 @@ SHARE = 0.3  # of the known cells, hidden at random
 ROWS = 2_000
 DRAWS = 20  # for the intervals
 LEVEL = 0.9  # of the intervals
+BAND = (0.87, 0.93)  # of how often they hold the truth, by rank
+NOISE = 3  # standard errors by which chance alone may leave the band
 
 Fill = Callable[[pa.Table], Iterable[pa.Table]]  # table with holes -> filled copies
 
@@ -27,12 +30,27 @@ class ColumnTest:
     cells: int
     error: float  # RMSE over the standard deviation, or share of wrong categories
     plain_error: float  # the same for the mean or the mode of the known rows
-    coverage: float | None  # share of truths inside the 90 % interval of the draws; numbers only
+    coverage: float | None  # share of truths inside the closed 90 % interval of the draws; numbers only
+    coverage_by_rank: float | None = (
+        None  # the same, where a truth that draws equal takes its place among them by lot
+    )
 
     @property
     def better(self) -> bool:
         """Whether imputation beats the margin."""
         return self.error < self.plain_error
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether intervals hold the truth as often as they say, but for chance.
+
+        By rank: a closed interval of numbers that repeat holds more, since its ends have a share of their own.
+        """
+        if self.coverage_by_rank is None:
+            return True
+        low, high = BAND
+        spread = NOISE * math.sqrt(LEVEL * (1 - LEVEL) / self.cells)
+        return low - spread <= self.coverage_by_rank <= high + spread
 
 
 def hide(table: pa.Table, names: Sequence[str], rng: np.random.Generator) -> pa.Table:
@@ -99,4 +117,8 @@ def _number(
     error, margin = (float(np.sqrt(((x - truth) ** 2).mean()) / scale) for x in (guess, known.mean()))
     # Of n draws the i-th and the j-th hold a further one with probability (j - i) / (n + 1): Weibull's quantiles.
     low, high = np.quantile(draws, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0, method="weibull")
-    return ColumnTest(name, len(truth), error, margin, float(((truth >= low) & (truth <= high)).mean()))
+    closed = float(((truth >= low) & (truth <= high)).mean())
+    ties = np.random.default_rng(len(truth)).random(len(truth)) * ((draws == truth).sum(axis=0) + 1)
+    place = ((draws < truth).sum(axis=0) + ties) / (len(draws) + 1)
+    ranked = float((np.abs(place - 0.5) < LEVEL / 2).mean())
+    return ColumnTest(name, len(truth), error, margin, closed, ranked)

@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass
 
-import numpy as np
 import pyarrow as pa
+
+from tabdar_pipeline.schemas.rowhash import row_hashes
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,10 +20,7 @@ def split(table: pa.Table, share: float = 0.2, salt: int = 0) -> Split:
 
     A table so small that one side would stay empty gives at least one row to each.
     """
-    from pandas.util import hash_pandas_object
-
-    hashes = hash_pandas_object(table.to_pandas(), index=False, hash_key=f"{salt:016d}")
-    place = hashes.to_numpy(np.uint64) / 2.0**64
+    place = row_hashes(table, key=f"{salt:016d}") / 2.0**64
     held = place < share
     if held.all() or not held.any():
         held = place == place.min() if not held.any() else place != place.max()
