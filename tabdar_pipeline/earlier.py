@@ -105,7 +105,7 @@ def _chosen(
     uniform = Draws.of_rows(seed, rows.hashes * _APART, (0,)).uniform[:, 0]
     best = pick(weight.reshape(-1, CANDIDATES), uniform)
     chosen = drawn.part(np.arange(len(best)) * CANDIDATES + best)
-    chosen.visible[:, [pair.distance, pair.start]] = True
+    chosen.visible[:, pair.distance] = True
     return chosen
 
 

@@ -25,11 +25,11 @@ def conformed(table: pa.Table, schema: TableSchema) -> pa.Table:
             f"table {schema.name!r} must have the columns that the model has learned, however it lacks "
             f"{', '.join(map(repr, gone))}. Add them, all NULL where they are not known, or fit again."
         )
-    columns = {
-        name: _same(values, schema, name) if name in schema.names else values
+    columns = [
+        _same(values, schema, name) if name in schema.names else values
         for name, values in zip(table.column_names, table.columns, strict=True)
-    }
-    return pa.table(columns)
+    ]
+    return pa.Table.from_arrays(columns, names=table.column_names)
 
 
 def carrying(schema: TableSchema, table: pa.Table, sql_types: Mapping[str, str]) -> TableSchema:
