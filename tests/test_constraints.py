@@ -170,10 +170,20 @@ def test_rules_hold_in_any_block_under_conditions_and_in_torch(folder: Path, mod
     city = model.sample(200, where="city = 'city 2'", engine="torch", format="arrow")
     assert isinstance(city, pa.Table)
     assert set(city["zip"].to_pylist()) <= {"10006", "10007", "10008"}
-    with pytest.raises(ConditionError, match="distance from 'pickup'"):
+    with pytest.raises(ConditionError, match=r"distance from 'pickup'.*alone=\['dropoff'\]"):
         model.sample(10, where="dropoff > '2024-06-01'")
     with pytest.raises(ConditionError, match=r"none that was drawn keeps.*child_age.*Change the condition"):
         model.sample(10, where="child_age = 30 AND parent_age = 20", engine="torch")
+
+
+def test_a_time_that_stands_alone_can_be_asked_for(trips: pa.Table) -> None:
+    """The rows are those of the condition, and in the order that the constraint demands."""
+    model = TabDAR.fit(trips, name="trips", epochs=3, seed=0, constraints=[TIMES], alone=["dropoff"])
+    late = sorted(trips["dropoff"].to_pylist())[len(trips) // 2]
+    made = model.sample(500, where=f"dropoff > '{late}'", engine="torch", format="arrow")
+
+    assert min(made["dropoff"].to_pylist()) > late
+    assert not TIMES.broken(made).any()
 
 
 @pytest.mark.parametrize("point", ["draw", "median"])
