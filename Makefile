@@ -34,7 +34,7 @@ demo: .venv/base
 	@$(BIN)/tabdar demo
 
 test: .venv/dev
-	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 check: .venv/dev
 	$(BIN)/ruff format --check .
