@@ -13,9 +13,6 @@ from tabdar_pipeline.schemas.columns import Column, Kind
 from tabdar_pipeline.schemas.conformity import conformed
 from tabdar_pipeline.schemas.table import TableSchema
 
-ROW = Column(
-    "row", Kind.KEY, "int64", "BIGINT", nullable=False
-)  # where no column is a key: as they came, from 1
 LEVEL = 0.9
 
 

@@ -36,8 +36,19 @@ def texts(values: "Sequence[exp.Expr]", column: Column, table: str) -> tuple[str
 
 
 def is_value(tree: "exp.Expr") -> bool:
-    """Whether it is a value that can be computed from nothing: no column, no function."""
-    return all(type(node).__name__ in _READ for node in tree.walk())
+    """Whether it is a value that can be computed from nothing: no column, no function, no type that is not DuckDB's own."""
+    return all(_is_known(node) for node in tree.walk())
+
+
+def _is_known(node: "exp.Expr") -> bool:
+    """Whether a node is of those that are read. A name in it, as of an unknown type, would be SQL that nobody parsed."""
+    from sqlglot import exp
+
+    if isinstance(node, exp.DataType) and node.this == exp.DataType.Type.USERDEFINED:
+        return False
+    if isinstance(node, exp.Var) and not node.name.isalpha():
+        return False
+    return type(node).__name__ in _READ and not node.args.get("kind")
 
 
 def _plain(value: "exp.Expr", *, textual: bool) -> str | None:
@@ -73,6 +84,7 @@ def _evaluated(values: Sequence[str], kind: pa.DataType) -> tuple[str | None, ..
     with in_memory() as connection:
         if pa.types.is_timestamp(kind) and kind.tz:
             connection.execute("SET TimeZone = $zone", {"zone": kind.tz})
+        connection.execute("SET enable_external_access = false; SET lock_configuration = true")
         return tuple(connection.execute(f"SELECT {cells}").fetchone() or ())
 
 

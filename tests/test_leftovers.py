@@ -21,6 +21,7 @@ from tabdar_pipeline.warehouse.snapshot import Snapshot
 
 TARGET = "synthetic.people"
 AT_ONCE = timedelta(0)
+MADE = {"model_fingerprint": "ab12"}
 
 
 @pytest.fixture
@@ -28,7 +29,7 @@ def warehouse(tmp_path: Path) -> Warehouse:
     """One release, with a copy."""
     duckdb.connect(str(tmp_path / "w.duckdb")).close()
     it = Warehouse(tmp_path / "w.duckdb", wait_s=5)
-    publish(it, TARGET, pa.table({"id": range(3)}), {"id": "BIGINT"}, {}, tmp_path / "copies")
+    publish(it, TARGET, pa.table({"id": range(3)}), {"id": "BIGINT"}, MADE, tmp_path / "copies")
     return it
 
 
@@ -122,6 +123,17 @@ def test_files_that_were_written_aside_in_a_folder_go(storage: Path, warehouse: 
     assert "synthetic.people/training/.7-training.safetensors" in found
     assert "synthetic.people/model/.manifest.json" in found
     assert "synthetic.people/model/a" not in found
+
+
+def test_models_that_no_release_was_made_by_go(storage: Path, warehouse: Warehouse) -> None:
+    """As where publishing failed after the model was kept; that of the release and of the next refresh stay."""
+    home = storage / TARGET
+    written(home, "models/cd34/weights.safetensors", "models/ef56/weights.safetensors")
+    shelf.put(home / "served", "served", Served("people 1", "ef56", "0123", 3, "0123", {}, {}))
+    found = found_in(storage, warehouse)
+
+    assert found["synthetic.people/models/cd34"] == "a model that no release was made by"
+    assert not {"synthetic.people/models/ab12", "synthetic.people/models/ef56"} & set(found)
 
 
 def test_snapshots_that_nothing_names_go(storage: Path, warehouse: Warehouse) -> None:

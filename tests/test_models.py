@@ -32,18 +32,25 @@ def test_a_model_is_kept_once_and_found_by_the_manifest(
     warehouse: Warehouse, saved: Path, tmp_path: Path
 ) -> None:
     """A torn one is written again."""
-    kept = models.keep(tmp_path / "run", TARGET, saved)
+    kept = models.keep(tmp_path / "run", TARGET, saved, checkpoint.describe(saved).fingerprint)
     assert (
-        models.keep(tmp_path / "run", TARGET, saved)
+        models.keep(tmp_path / "run", TARGET, saved, checkpoint.describe(saved).fingerprint)
         == kept
         == models.of(tmp_path / "run", find(warehouse, TARGET, 1))
     )
     assert checkpoint.describe(kept).fingerprint == kept.name
 
     (kept / "weights.safetensors").unlink()
-    models.keep(tmp_path / "run", TARGET, saved)
+    models.keep(tmp_path / "run", TARGET, saved, checkpoint.describe(saved).fingerprint)
     assert checkpoint.verify(kept)
     assert [it.name for it in kept.parent.iterdir()] == [kept.name]
+
+
+def test_another_model_than_the_one_that_is_meant_is_not_kept(saved: Path, tmp_path: Path) -> None:
+    """As where another run refreshed the table whose model is reused."""
+    with pytest.raises(StorageError, match="must hold model 0123 until it is kept, however by then it held"):
+        models.keep(tmp_path / "run", TARGET, saved, "0123")
+    assert [*(tmp_path / "run" / TARGET / "models").iterdir()] == []
 
 
 def test_a_model_that_cannot_be_kept_leaves_nothing(
@@ -57,7 +64,7 @@ def test_a_model_that_cannot_be_kept_leaves_nothing(
 
     monkeypatch.setattr(shutil, "copytree", full)
     with pytest.raises(StorageError, match="No space left"):
-        models.keep(tmp_path / "run", TARGET, saved)
+        models.keep(tmp_path / "run", TARGET, saved, checkpoint.describe(saved).fingerprint)
     assert [*(tmp_path / "run" / TARGET / "models").iterdir()] == []
 
 
@@ -66,7 +73,7 @@ def test_a_model_goes_with_the_last_release_that_has_it(
 ) -> None:
     """Retired by hand or by retention."""
     storage = tmp_path / "run"
-    kept = models.keep(storage, TARGET, saved)
+    kept = models.keep(storage, TARGET, saved, checkpoint.describe(saved).fingerprint)
     retiring.retire(warehouse, TARGET, 1, storage)
     assert kept.is_dir()
     retiring.retain(warehouse, TARGET, 1, storage)
@@ -78,7 +85,7 @@ def test_a_model_stays_that_the_next_refresh_may_begin_with(
 ) -> None:
     """Also where its release was rolled back and retired."""
     storage = tmp_path / "run"
-    kept = models.keep(storage, TARGET, saved)
+    kept = models.keep(storage, TARGET, saved, checkpoint.describe(saved).fingerprint)
     shelf.put(
         storage / TARGET / "served", "served", Served(f"{TARGET} r0002", kept.name, "v", 1, "v", {}, {})
     )

@@ -82,7 +82,7 @@ def release(plan: Plan) -> None:
     warehouse, fingerprint = Warehouse(plan.database), TabDAR.load(plan.home / steps.MODEL).fingerprint
     manifest = {"model_fingerprint": fingerprint, "source": steps.source_record(plan, taken)}
     done = publish(warehouse, TARGET, taken.path, taken.sql_types, manifest)
-    models.keep(plan.storage, plan.target, plan.home / steps.MODEL)
+    models.keep(plan.storage, plan.target, plan.home / steps.MODEL, fingerprint)
     served.keep(plan, plan.home / steps.MODEL, plan.home / steps.CONTRACT, taken, done.identifier)
 
 

@@ -12,7 +12,8 @@ from typer.testing import CliRunner
 from tabdar_pipeline.cli import app
 from tabdar_pipeline.warehouse.comparison import Difference, compare
 from tabdar_pipeline.warehouse.duckdb import Warehouse
-from tabdar_pipeline.warehouse.publish import publish, retire
+from tabdar_pipeline.warehouse.publish import publish
+from tabdar_pipeline.warehouse.retention import retire
 
 TARGET = "synthetic.people"
 

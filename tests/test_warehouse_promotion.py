@@ -16,7 +16,8 @@ from tabdar_pipeline.warehouse import promotion
 from tabdar_pipeline.warehouse import publish as publishing
 from tabdar_pipeline.warehouse.duckdb import Warehouse
 from tabdar_pipeline.warehouse.promotion import promote, promotions
-from tabdar_pipeline.warehouse.publish import publish, releases, retain, retire, rollback
+from tabdar_pipeline.warehouse.publish import publish, releases, rollback
+from tabdar_pipeline.warehouse.retention import retain, retire
 
 TARGET = "synthetic.people"
 TYPES = {"id": "BIGINT"}

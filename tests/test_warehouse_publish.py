@@ -25,7 +25,8 @@ from tabdar_pipeline.warehouse.catalog import describe
 from tabdar_pipeline.warehouse.duckdb import Warehouse
 from tabdar_pipeline.warehouse.names import Relation, identifier
 from tabdar_pipeline.warehouse.promotion import promote
-from tabdar_pipeline.warehouse.publish import Companion, find, publish, releases, retire, rollback, verify
+from tabdar_pipeline.warehouse.publish import Companion, find, publish, releases, rollback, verify
+from tabdar_pipeline.warehouse.retention import retire
 from tabdar_pipeline.warehouse.snapshot import snapshot
 
 TARGET = "synthetic.people"

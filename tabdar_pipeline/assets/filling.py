@@ -148,7 +148,7 @@ def publish_filling(plan: FillPlan, warehouse: Warehouse) -> Release:
         companions["intervals"] = Companion(
             home / INTERVALS, _interval_types(home / INTERVALS, types), comments
         )
-    models.keep(plan.table.storage, target, plan.model)
+    models.keep(plan.table.storage, target, plan.model, manifest["model_fingerprint"])
     return publish(
         warehouse,
         target,

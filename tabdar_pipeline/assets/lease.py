@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tabdar_pipeline.assets import shelf
-from tabdar_pipeline.assets.plan import Plan
+from tabdar_pipeline.assets.plan import PARTITIONS, Plan
 from tabdar_pipeline.errors import TableInUse
 from tabdar_pipeline.warehouse.duckdb import storage_error
 
@@ -38,8 +38,17 @@ def held(plan: Plan, run: str, unfinished: Unfinished) -> Iterator[None]:
         with _locked(plan.root, plan.target):
             _enter(plan.root, plan.target, Lease(False, (run,)), unfinished)
     with _locked(plan.desk, plan.target):
+        if plan.part is None:
+            _refuse_busy_partitions(plan)
         _enter(plan.desk, plan.target, Lease(True, (run,)), unfinished)
         yield
+
+
+def _refuse_busy_partitions(plan: Plan) -> None:
+    """Raise TableInUse where a process works in a partition, though its run may have been called off."""
+    for lock in plan.root.glob(f"{PARTITIONS}/*/{LOCK}"):
+        with _locked(lock.parent, plan.target):
+            pass
 
 
 def _enter(folder: Path, target: str, asked: Lease, unfinished: Unfinished) -> None:

@@ -35,7 +35,7 @@ _OURS = (
         f"{record}.json"
         for record in (lease.LEASE, "snapshot", "drift", "drawn", "judged", "filling", "tests")
     }
-    | {f"{rows}.parquet" for rows in ("candidate", "filled", "imputed")}
+    | {f"{rows}.parquet" for rows in ("candidate", "filled", "imputed", "intervals")}
 )
 
 
@@ -53,6 +53,8 @@ def remove(found: Iterable[Leftover]) -> None:
     for it in found:
         try:
             shutil.rmtree(it.path) if it.path.is_dir() else it.path.unlink(missing_ok=True)
+        except FileNotFoundError:  # another run was faster
+            continue
         except OSError as error:
             raise storage_error(it.path, error) from error
 
@@ -101,9 +103,23 @@ def in_storage(storage: Path, published: Collection[Release], age: timedelta) ->
     gone = [*_old(lost, age, "run data of a target that has no release")]
     unreleased = [it for it in desks if it.name not in kept[it.parent.parent.name]]
     gone += _old(unreleased, age, "run data of a partition that has no release")
+    gone += _old(_unmade(homes, published), age, "a model that no release was made by")
     paths = [it.path for it in gone]
     inside = [it for home in homes if home not in paths for it in in_home(home, age)]
     return [*gone, *(it for it in inside if not any(it.path.is_relative_to(path) for path in paths))]
+
+
+def _unmade(homes: Iterable[Path], published: Collection[Release]) -> list[Path]:
+    """Models that were kept for a release which was not published in the end."""
+    needed = {it.manifest.get("model_fingerprint") for it in published if it.retired is None}
+    found = []
+    for home in homes:
+        last = [served.Served.read(at) for at in (home, *_folders(home / PARTITIONS))]
+        named = {
+            path_part(it) for it in (*needed, *(it.model for it in last if it is not None)) if it is not None
+        }
+        found += [it for it in _folders(home / models.FOLDER) if it.name not in named and it.name[0] != "."]
+    return found
 
 
 def _is_home(folder: Path) -> bool:

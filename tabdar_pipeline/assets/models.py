@@ -5,10 +5,10 @@
 A directory is written aside and renamed, before its release is published: no release is without one, none is half.
 """
 
-import os
 import shutil
 from collections.abc import Collection, Iterable
 from pathlib import Path
+from uuid import uuid4
 
 from tabdar_pipeline import checkpoint
 from tabdar_pipeline.errors import ModelDirectoryError, StorageError
@@ -24,14 +24,18 @@ def at(storage: Path, target: str, fingerprint: str) -> Path:
     return storage / Relation.parse(target).folder / FOLDER / path_part(fingerprint)
 
 
-def keep(storage: Path, target: str, model: Path) -> Path:
-    """Keep a model, where it is not kept already; raises StorageError."""
-    kept = at(storage, target, checkpoint.fingerprint(checkpoint.verify(model)))
+def keep(storage: Path, target: str, model: Path, made: str) -> Path:
+    """Keep the model of this fingerprint, where it is not kept already; raises StorageError.
+
+    `model` may be a table's that another run refreshes: what was copied is what counts.
+    """
+    kept = at(storage, target, made)
     if _is_whole(kept):
         return kept
-    aside = kept.with_name(f".{kept.name}-{os.getpid()}")
+    aside = kept.with_name(f".{kept.name}-{uuid4().hex[:8]}")
     try:
         shutil.copytree(model, aside)
+        _refuse_another(aside, model, made)
         if kept.exists():
             shutil.rmtree(kept)
         aside.rename(kept)
@@ -81,8 +85,23 @@ def forget(storage: Path, found: Iterable[Release], needed: Collection[str]) -> 
         try:
             kept.rename(hidden)
             shutil.rmtree(hidden)
+        except FileNotFoundError:  # another run was faster
+            continue
         except OSError as error:
             raise storage_error(kept, error) from error
+
+
+def _refuse_another(copy: Path, model: Path, made: str) -> None:
+    """Raise StorageError where what was copied is not the model that is meant."""
+    try:
+        found = checkpoint.fingerprint(checkpoint.verify(copy))
+    except ModelDirectoryError:
+        found = "none that is whole"
+    if found != made:
+        raise StorageError(
+            f"{str(model)!r} must hold model {made} until it is kept, however by then it held {found}: another run "
+            "replaced it. Nothing was published. Run again."
+        )
 
 
 def _kept(storage: Path, release: Release) -> Path | None:

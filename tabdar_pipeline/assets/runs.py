@@ -13,8 +13,11 @@ from tabdar_pipeline.release.refresh import Way
 TARGET_TAG = "tabdar/target"  # of a run: the release that it is for
 TARGETS_TAG = "tabdar/targets"  # of a run for several tables: their releases, as JSON
 MARK_TAG = "tabdar/mark"  # of a run that a sensor requests: the mark of what is new
-LOST = timedelta(days=1)  # a run that is older and has not ended was killed, and nobody told Dagster
+LOST = timedelta(
+    days=1
+)  # a run that has not ended, and has logged nothing since, was killed and nobody told Dagster
 ATTEMPTS = len(Way) - 1  # for one mark: where the gate refuses, sample is followed by warm, and that by fit
+LOOKED_AT = 500  # runs of the instance, the newest, in which one after a request is looked for
 _PARTITION_TAG = "dagster/partition"
 _MARK_LENGTH = 63
 _ENDED = {dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED}
@@ -23,8 +26,17 @@ _UNFINISHED = [status for status in dg.DagsterRunStatus if status not in _ENDED]
 
 def unfinished(instance: dg.DagsterInstance, **which: Any) -> list[dg.DagsterRun]:
     """The runs that wait or go on, of those that Dagster's filter names; none that was lost."""
-    since = datetime.now(UTC) - LOST
-    return [*instance.get_runs(dg.RunsFilter(statuses=_UNFINISHED, created_after=since, **which))]
+    records = instance.get_run_records(dg.RunsFilter(statuses=_UNFINISHED, **which))
+    return [it.dagster_run for it in records if not _is_lost(instance, it)]
+
+
+def _is_lost(instance: dg.DagsterInstance, run: dg.RunRecord) -> bool:
+    """Whether it has said nothing for so long: a training says how far it is; one in the queue is waited for."""
+    if run.dagster_run.status is dg.DagsterRunStatus.QUEUED:
+        return False
+    said = instance.get_records_for_run(run.dagster_run.run_id, limit=1, ascending=False).records
+    last = said[0].timestamp if said else run.create_timestamp.timestamp()
+    return last < (datetime.now(UTC) - LOST).timestamp()
 
 
 def marked(mark: str) -> dict[str, str]:
@@ -65,7 +77,7 @@ class TableRuns:
 
     def _since(self, instance: dg.DagsterInstance, first: dg.RunRecord) -> Iterator[dg.DagsterRun]:
         """A run and those after it, the newest first."""
-        for run in instance.get_runs(dg.RunsFilter(created_after=first.create_timestamp)):
+        for run in instance.get_runs(dg.RunsFilter(created_after=first.create_timestamp), limit=LOOKED_AT):
             if self._has(run) and run.run_id != first.dagster_run.run_id:
                 yield run
         yield first.dagster_run

@@ -9,12 +9,12 @@ fingerprint is not the release's, and the next refresh fits from nothing.
 """
 
 import json
-import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import tabdar_pipeline
 from tabdar_pipeline import checkpoint
@@ -66,7 +66,7 @@ def keep(plan: Plan, model: Path, contract: Path, taken: Snapshot, release: str)
     if plan.part is not None and _is_kept(plan.home, record):
         return record
     folder = plan.home / FOLDER
-    aside = folder.with_name(f".{FOLDER}-{os.getpid()}")
+    aside = folder.with_name(f".{FOLDER}-{uuid4().hex[:8]}")
     try:
         aside.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(contract, aside / CONTRACT)

@@ -258,7 +258,7 @@ def publish_release(plan: Plan, warehouse: Warehouse) -> Release:
         partition={} if plan.part is None else partitioned.facts(plan, taken, rows, Place(**drawn["place"])),
     )
     comments = describe(warehouse, plan.table).comments
-    models.keep(plan.storage, plan.target, plan.home / MODEL)
+    models.keep(plan.storage, plan.target, plan.home / MODEL, judged["model"])
     release = publish(
         warehouse,
         plan.target,

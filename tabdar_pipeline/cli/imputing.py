@@ -118,6 +118,8 @@ class _Place:
 
 def _beside(out: Path, table: str | None) -> _Place:
     """Where the intervals of a filled table lie: a file beside its own, or a table in the same database."""
+    from tabdar_pipeline.warehouse.names import Relation
+
     if table is not None:
-        return _Place(out, f"{table}__intervals")
+        return _Place(out, str(Relation.parse(table).beside("intervals")))
     return _Place(out.with_name(f"{out.stem}__intervals{out.suffix}"), None)

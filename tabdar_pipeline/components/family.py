@@ -11,6 +11,7 @@ from typing import Any
 
 import dagster as dg
 
+from tabdar_pipeline.assets.news import News
 from tabdar_pipeline.assets.runs import TARGETS_TAG
 from tabdar_pipeline.assets.synthetic import Names
 from tabdar_pipeline.components.ticks import NEWS_TAG, Answer, Subject
@@ -60,7 +61,9 @@ class Family:
         if run := next((it for it in busy if it is not None), None):
             return dg.SkipReason(f"Run {run} of {self.name} is in progress. Cancel it if it hangs.")
         try:
-            found = {it.target: it.subject.found() for it in self.members if it.target not in done}
+            found = {
+                it.target: _looked(it, going_on=bool(done)) for it in self.members if it.target not in done
+            }
         except WarehouseLocked as error:
             return dg.SkipReason(f"{self.name} could not be looked at, and will be at the next tick: {error}")
         due = {target for target, news in found.items() if news.due}
@@ -124,6 +127,16 @@ class Family:
             return self.following(context.instance, json.loads(tags[DONE_TAG]))
 
         return goes_on
+
+
+def _looked(member: Member, *, going_on: bool) -> News:
+    """What a table has that is new. Between two runs nobody looks again later: one that cannot be looked at is due."""
+    try:
+        return member.subject.found()
+    except WarehouseLocked as error:
+        if going_on:
+            return News(True, f"it could not be looked at: {error}")
+        raise
 
 
 def families(

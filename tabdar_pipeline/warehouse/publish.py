@@ -34,7 +34,6 @@ from tabdar_pipeline.warehouse.releases import (
     text_hash,
 )
 from tabdar_pipeline.warehouse.releases import companions as companions_of
-from tabdar_pipeline.warehouse.retention import retain, retire
 from tabdar_pipeline.warehouse.serving import rollback, serving, withdraw
 from tabdar_pipeline.warehouse.tables import create, fill, refuse_unknown_types
 from tabdar_pipeline.warehouse.verification import Verification, verify
@@ -48,8 +47,6 @@ __all__ = [
     "publish",
     "refuse_unservable",
     "releases",
-    "retain",
-    "retire",
     "rollback",
     "serving",
     "verify",

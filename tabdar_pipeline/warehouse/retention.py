@@ -78,5 +78,7 @@ def _remove_copies(retired: Sequence[Release]) -> None:
         try:
             folder.rename(hidden)
             shutil.rmtree(hidden)
+        except FileNotFoundError:  # another run was faster
+            continue
         except OSError as error:
             raise storage_error(folder, error) from error
