@@ -186,6 +186,8 @@ def _numbers(codec: NumberCodec, refused: _Refused) -> Limit | str | None:
     found = _subset(refused.clauses, lambda predicate: _of_ticks(predicate, codec, refused))
     null = found.null and codec.missing
     parts = [codec.within(*_open(interval, codec.ends)) for interval in found.intervals]
+    if not all(codec.tells(part, *ends) for part, ends in zip(parts, found.intervals, strict=True)):
+        raise refused.because("values that lie so near to each other cannot be told apart by the model")
     if null:
         whole = np.full(1, np.inf)
         parts.append(Parts(np.array([codec.levels - 1]), -whole, whole))

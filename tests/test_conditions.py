@@ -131,7 +131,7 @@ def test_every_row_satisfies_the_condition(model: TabDAR, where: str, holds: obj
         ("joined LIKE '2021%'", "LIKE compares texts"),
         ("joined > current_date", "comparisons of columns"),
         ("visits > (SELECT 1)", "comparisons of columns"),
-        ("visits > CAST(1 AS \"INTEGRAL)) AS VARCHAR), (SELECT 1) --\")", "comparisons of columns|must be SQL"),
+        ('visits > CAST(1 AS "INTEGRAL)) AS VARCHAR), (SELECT 1) --")', "comparisons of columns|must be SQL"),
         ("level = CAST('a' AS CHAR CHARACTER SET \"x)) --\")", "comparisons of columns|must be SQL"),
         ("visits > read_text('/etc/passwd')", "comparisons of columns"),
         ("country = 'DE'", "'DE' was never seen, but 'NL'"),

@@ -7,6 +7,7 @@ import pyarrow as pa
 import pytest
 
 from tabdar_pipeline.conditions import resolve
+from tabdar_pipeline.errors import ConditionError
 from tabdar_pipeline.predicates import parse
 from tabdar_pipeline.runtime import OnnxSampler
 from tabdar_pipeline.sampling.engine import Codes, Floats
@@ -54,6 +55,24 @@ def test_a_range_that_no_row_tells_apart_is_filled_from_end_to_end() -> None:
     micros = rows["seen"].cast(pa.int64()).to_numpy() % 1_000_000 - 500_000
 
     assert set(micros.tolist()) == set(range(10))
+
+
+def test_rows_of_a_range_that_is_finer_than_a_double_lie_in_it_or_it_is_refused() -> None:
+    """Three of 10**17 whole numbers, at thirty places: at some of them rows would lie beside."""
+    rng = np.random.default_rng(0)
+    table = pa.table({"big": rng.integers(0, 10**17, 600), "kind": rng.choice(["a", "b"], 600)})
+    model = TabDAR.fit(table, epochs=1)
+    refused = 0
+    for first in rng.integers(10**16, 9 * 10**16, 30):
+        try:
+            rows = model.sample(40, where=f"big BETWEEN {first} AND {first + 2}", engine="torch")
+        except ConditionError as error:
+            refused += "so near to each other cannot be told apart" in str(error)
+        else:
+            assert rows["big"].between(first, first + 2).all()
+    assert 0 < refused < 30
+    wide = model.sample(500, where="big BETWEEN 50000000000000000 AND 50000001000000000", engine="torch")
+    assert wide["big"].between(50000000000000000, 50000001000000000).all()
 
 
 @pytest.mark.parametrize(

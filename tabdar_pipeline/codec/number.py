@@ -20,6 +20,7 @@ from tabdar_pipeline.codec.rhythm import Rhythm
 
 Floats = NDArray[np.float64]
 Codes = NDArray[np.int64]
+_FINE = 1000  # doubles between two ends, from which on it matters little that the ends are rounded
 _ROUNDING = 1e-14  # share of a bin kept clear at the ends of a part, against rounding
 _EDGE = 0.1  # share of a tie's interval kept clear at each end, against rounding
 
@@ -165,23 +166,35 @@ class NumberCodec:
 
     def decode(self, cells: Cells, kind: pa.DataType) -> pa.Array:
         """The column of these cells, in its own type."""
-        codes, a = cells.codes, len(self.atoms)
-        ticks = np.zeros(len(codes))
-        if a:
-            ticks = self.atoms[np.minimum(codes, a - 1)]
-        if self.quantiles is not None:
-            p = (np.clip(codes - a, 0, self.bins - 1) + normal.rank(cells.residuals)) / self.bins
-            ticks = np.where(codes >= a, self.quantiles.value(p), ticks)
-        special = codes - a - self.bins
-        null = self.missing & (codes == self.levels - 1)
+        special = cells.codes - len(self.atoms) - self.bins
+        null = self.missing & (cells.codes == self.levels - 1)
         floating = pa.types.is_floating(kind)
-        column = self.line.column(ticks, kind)
+        column = self.line.column(self._ticks(cells), kind)
         if floating and self.specials:
             values = np.asarray(column.to_numpy(zero_copy_only=False)).copy()
             for i, value in enumerate(self.specials):
                 values[special == i] = value
             column = pa.array(values).cast(kind)
         return _with_nulls(column, null) if self.missing else column
+
+    def _ticks(self, cells: Cells) -> Floats:
+        """Where each cell lies; of NULL and the like it means nothing."""
+        codes, a = cells.codes, len(self.atoms)
+        ticks = self.atoms[np.minimum(codes, a - 1)] if a else np.zeros(len(codes))
+        if self.quantiles is None:
+            return ticks
+        p = (np.clip(codes - a, 0, self.bins - 1) + normal.rank(cells.residuals)) / self.bins
+        return np.where(codes >= a, self.quantiles.value(p), ticks)
+
+    def tells(self, parts: Parts, low: float, high: float) -> bool:
+        """Whether rows of these parts lie between two whole ticks: not where doubles are coarser than that."""
+        coarse = np.spacing(max(abs(end) for end in (low, high, 0.0) if np.isfinite(end)))
+        if not self.line.grid or (coarse > 0.5 and high - low < _FINE * coarse):
+            return not self.line.grid
+        first, last = normal.rank(parts.low), normal.rank(parts.high)
+        inner = [normal.score(first + share * (last - first)) for share in (0.05, 0.5, 0.95)]
+        ticks = np.rint([self._ticks(Cells(parts.codes, it)) for it in inner])
+        return bool(((low <= ticks) & (ticks <= high)).all())
 
     def within(self, low: float, high: float) -> Parts:
         """The parts of codes whose values lie between two ticks, both included."""
