@@ -121,7 +121,7 @@ def _refuse_gaps(codec: TableCodec, schema: TableSchema, names: Sequence[str]) -
             raise ConditionError(
                 f"table {schema.name!r}, column {name!r}: a condition needs a column that is modelled by itself, "
                 f"however it is modelled by its distance from {codec.rules.gaps[name]!r}. Give a condition on that "
-                f"one, or let it stand alone: TabDAR.fit(..., alone=[{name!r}])."
+                f"one, or let it stand alone: `tabdar fit --alone {name}`, or TabDAR.fit(..., alone=[{name!r}])."
             )
 
 

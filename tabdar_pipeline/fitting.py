@@ -109,6 +109,7 @@ def fit_codec(
     alone: Sequence[str] = (),
 ) -> TableCodec:
     """The codec of these rows; constraints are discovered where none are given."""
+    _refuse_unmodelled(alone, schema)
     if constraints is None:
         constraints = [proposal.constraint for proposal in discover(rows, schema)]
     thresholds = np.random.default_rng([settings.seed, _THRESHOLDS])
@@ -121,6 +122,16 @@ def fit_codec(
         rng=thresholds,
         alone=alone,
     )
+
+
+def _refuse_unmodelled(alone: Sequence[str], schema: TableSchema) -> None:
+    """Raise UsageError where a column that is to stand alone is not modelled."""
+    names = [column.name for column in schema.modelled]
+    if unknown := [name for name in alone if name not in names]:
+        raise UsageError(
+            f"table {schema.name!r}: columns that stand alone must be modelled ones ({', '.join(map(repr, names))}), "
+            f"however: {', '.join(map(repr, unknown))}. Choose among them."
+        )
 
 
 def fit_network(

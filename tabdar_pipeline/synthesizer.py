@@ -94,6 +94,11 @@ class TabDAR:
             codec = fit_codec(rows, schema, constraints, settings, design, alone)
         else:
             warm.refuse_other(schema)
+            if alone:
+                raise UsageError(
+                    f"table {schema.name!r}: a model that begins with another must be made as that one was, however "
+                    f"{', '.join(map(repr, alone))} is to stand alone now. Fit from nothing."
+                )
             codec = warm.codec.renewed(rows, schema)
         encoded = codec.encode(rows, schema, np.random.default_rng(settings.seed))
         fitted = fit_network(

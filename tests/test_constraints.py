@@ -184,6 +184,19 @@ def test_a_time_that_stands_alone_can_be_asked_for(trips: pa.Table) -> None:
 
     assert min(made["dropoff"].to_pylist()) > late
     assert not TIMES.broken(made).any()
+    with pytest.raises(UsageError, match="'dropof'. Choose among them"):
+        TabDAR.fit(trips, name="trips", epochs=1, constraints=[TIMES], alone=["dropof"])
+    with pytest.raises(UsageError, match="'dropoff' is to stand alone now. Fit from nothing"):
+        TabDAR.fit(trips, name="trips", epochs=1, constraints=[TIMES], alone=["dropoff"], warm=model)
+
+
+def test_the_command_line_lets_a_column_stand_alone(trips: pa.Table, tmp_path: Path) -> None:
+    """So that rows can be asked for by it, whatever ties it to others."""
+    pq.write_table(trips, tmp_path / "trips.parquet")
+    fit = ["fit", str(tmp_path / "trips.parquet"), str(tmp_path / "model"), "--epochs", "1"]
+    assert CliRunner().invoke(app, [*fit, "--alone", "dropoff"]).exit_code == 0
+
+    assert "dropoff" not in TabDAR.load(tmp_path / "model").codec.rules.gaps
 
 
 @pytest.mark.parametrize("point", ["draw", "median"])

@@ -45,6 +45,12 @@ def fit(
     contract: Annotated[
         Path | None, typer.Option(help="Contract (YAML) that the source must satisfy.")
     ] = None,
+    alone: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A column that conditions can name by itself, whatever constraints tie it; again for more."
+        ),
+    ] = None,
     warm: Annotated[
         Path | None, typer.Option(help="A model of an earlier state of the table, to begin with.")
     ] = None,
@@ -83,6 +89,7 @@ def fit(
             progress=lambda r: tell(r.budget, f"epoch {r.epoch:.1f}  loss {r.validation_loss:.3f}"),
             resume=model_dir.with_name(f".{model_dir.name}-training"),
             warm=TabDAR.load(warm) if warm is not None else None,
+            alone=alone or (),
         )
     if not first:
         return
