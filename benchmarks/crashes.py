@@ -46,7 +46,7 @@ from tabdar_pipeline.warehouse.digest import rows_hash
 from tabdar_pipeline.warehouse.duckdb import Warehouse
 from tabdar_pipeline.warehouse.publish import releases, rollback, verify
 
-RESULTS = Path(__file__).parent / "results"
+RECORDS = Path(__file__).parent / "results" / "crashes.json"
 TARGET = "synthetic.customers"
 RESUMED = "resumed"  # told by a job whose training went on
 RECORDS = 24  # of a training
@@ -104,8 +104,8 @@ def main() -> int:
             "left_alone_and_finished": last,
             "releases": elsewhere(released, trial),
         }
-    name = "crashes_partitions.json" if args.partitions else "crashes.json"
-    (RESULTS / name).write_text(json.dumps(record, indent=1))
+    records = json.loads(RECORDS.read_text()) if RECORDS.is_file() else []
+    RECORDS.write_text(json.dumps([*records, record], indent=1))
     print(json.dumps(record, indent=1))
     return 0 if not broken and all(last) and (resumed or args.kills < MANY) else 1
 
