@@ -126,7 +126,10 @@ def _either(clause: Either, of: Callable[[Predicate], Subset]) -> Subset:
 def _levels(codec: CategoryCodec, refused: _Refused) -> Limit | str | None:
     levels = from_text(codec.vocabulary, arrow_type(refused.column.arrow_type))
     found = _subset(refused.clauses, lambda predicate: _of_levels(predicate, levels, refused))
-    kept = [i for i in range(len(levels)) if any(low <= i <= high for low, high in found.intervals)]
+    chosen = np.zeros(len(levels), bool)
+    for low, high in found.intervals:
+        chosen[int(max(low, 0)) : int(min(high, len(levels))) + 1] = True
+    kept = np.flatnonzero(chosen).tolist()
     null = found.null and codec.missing
     if not kept and not null:
         raise refused.because(_why_no_level(codec, levels, found, refused))
@@ -140,7 +143,11 @@ def _of_levels(predicate: Predicate, levels: pa.Array, refused: _Refused) -> Sub
         holds = _alike(predicate, levels, refused)
     else:
         holds = _compared(predicate.operator, levels.to_pylist(), refused.values(predicate))
-    return Subset(tuple((i, i) for i, it in enumerate(holds) if it), predicate.operator == "null")
+    edges = np.flatnonzero(
+        np.diff(np.r_[False, holds, False].astype(np.int8))
+    )  # where runs of levels begin and end
+    runs = zip(edges[::2].tolist(), (edges[1::2] - 1).tolist(), strict=True)
+    return Subset(tuple(runs), predicate.operator == "null")
 
 
 def _compared(operator_: str, levels: list[Any], values: list[Any]) -> list[bool]:
