@@ -77,7 +77,7 @@ def unnamed_snapshots(home: Path) -> list[Path]:
     """Snapshots that are neither the last one nor the one that the served model was fitted on."""
     named = set()
     if (home / "snapshot.json").is_file():
-        named.add(Path(shelf.get(home, "snapshot")["path"]).name)
+        named.add(shelf.snapshot(home).path.name)
     if (last := served.Served.read(home)) is not None:
         named.add(last.snapshot(home).name)
     return [it for it in home.glob("snapshots/[!.]*.parquet") if it.name not in named]

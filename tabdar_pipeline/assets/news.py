@@ -12,7 +12,6 @@ from tabdar_pipeline.release.refresh import Way
 from tabdar_pipeline.schemas.contract import Contract
 from tabdar_pipeline.warehouse.duckdb import Warehouse
 from tabdar_pipeline.warehouse.publish import releases
-from tabdar_pipeline.warehouse.snapshot import Snapshot
 from tabdar_pipeline.warehouse.watermark import By, mark, mark_of
 
 CELLS = 20_000_000  # of which a checksum is taken in a tick: some ten seconds; Dagster gives a tick up after sixty
@@ -137,9 +136,7 @@ def _unfilled(plan: FillPlan, warehouse: Warehouse) -> str | None:
     if not published or not (table.home / "snapshot.json").is_file():
         return f"nothing was released as {table.target} yet"
     newest = published[0]  # a person may have gone back to an older one
-    record = shelf.get(table.home, "snapshot")
-    taken = Snapshot(**{**record, "path": Path(record["path"])})
-    facts = filling.made_of(plan, taken, _contract(table))
+    facts = filling.made_of(plan, shelf.snapshot(table.home), _contract(table))
     others = [name for name, it in facts.items() if newest.manifest.get(name) != json.loads(json.dumps(it))]
     if others:
         return f"{newest.identifier} is of another {' and '.join(it.replace('_', ' ') for it in others)}"

@@ -64,8 +64,7 @@ class Due:
 
 def whole(plan: Plan) -> tuple[Snapshot, pa.Table]:
     """The last snapshot of the whole source, whatever the partition."""
-    record = shelf.get(plan.root, "snapshot")
-    taken = Snapshot(**{**record, "path": Path(record["path"])})
+    taken = shelf.snapshot(plan.root)
     return taken, pq.read_table(taken.path, columns=[*taken.sql_types], partitioning=None)
 
 

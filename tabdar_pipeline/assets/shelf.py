@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from tabdar_pipeline.errors import SourceError, StorageError
 from tabdar_pipeline.warehouse.files import partial_file
+from tabdar_pipeline.warehouse.snapshot import Snapshot
 
 Record = TypeVar("Record")
 
@@ -49,3 +50,9 @@ def get(home: Path, name: str) -> dict[str, Any]:
         )
     record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return record
+
+
+def snapshot(home: Path) -> Snapshot:
+    """The one that was taken last."""
+    record = get(home, "snapshot")
+    return Snapshot(**{**record, "path": Path(record["path"])})

@@ -320,8 +320,7 @@ def source_record(plan: Plan, taken: Snapshot) -> dict[str, Any]:
 
 def last_snapshot(plan: Plan) -> tuple[Snapshot, pa.Table, Contract]:
     """The snapshot that was taken last, its rows and the contract they satisfy, without what is left out."""
-    record = shelf.get(plan.home, "snapshot")
-    taken = Snapshot(**{**record, "path": Path(record["path"])})
+    taken = shelf.snapshot(plan.home)
     contract = Contract.read(plan.home / CONTRACT)
     rows = pq.read_table(taken.path, partitioning=None).select(contract.schema.names)
     return taken, rows, contract
