@@ -109,7 +109,7 @@ def fit_codec(
     alone: Sequence[str] = (),
 ) -> TableCodec:
     """The codec of these rows; constraints are discovered where none are given."""
-    _refuse_unmodelled(alone, schema)
+    _refuse_unknown(alone, schema)
     if constraints is None:
         constraints = [proposal.constraint for proposal in discover(rows, schema)]
     thresholds = np.random.default_rng([settings.seed, _THRESHOLDS])
@@ -124,13 +124,12 @@ def fit_codec(
     )
 
 
-def _refuse_unmodelled(alone: Sequence[str], schema: TableSchema) -> None:
-    """Raise UsageError where a column that is to stand alone is not modelled."""
-    names = [column.name for column in schema.modelled]
-    if unknown := [name for name in alone if name not in names]:
+def _refuse_unknown(alone: Sequence[str], schema: TableSchema) -> None:
+    """Raise UsageError where a column that is to stand alone is none of the table's."""
+    if unknown := [name for name in alone if name not in schema.names]:
         raise UsageError(
-            f"table {schema.name!r}: columns that stand alone must be modelled ones ({', '.join(map(repr, names))}), "
-            f"however: {', '.join(map(repr, unknown))}. Choose among them."
+            f"table {schema.name!r}: columns that stand alone must be of the table, however "
+            f"{', '.join(map(repr, unknown))} is none of {', '.join(map(repr, schema.names))}. Choose among them."
         )
 
 

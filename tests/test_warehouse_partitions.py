@@ -24,8 +24,6 @@ from tabdar_pipeline.warehouse.publish import (
     find,
     publish,
     releases,
-    retain,
-    retire,
     rollback,
     serving,
     verify,
@@ -33,6 +31,7 @@ from tabdar_pipeline.warehouse.publish import (
 )
 from tabdar_pipeline.warehouse.references import released
 from tabdar_pipeline.warehouse.releases import recorded
+from tabdar_pipeline.warehouse.retention import retain, retire
 
 TARGET = "synthetic.people"
 TYPES = {"id": "BIGINT", "region": "ENUM('north', 'south')"}

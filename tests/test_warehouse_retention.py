@@ -10,16 +10,8 @@ import pytest
 from tabdar_pipeline.errors import SourceError, UsageError
 from tabdar_pipeline.warehouse import retention
 from tabdar_pipeline.warehouse.duckdb import Warehouse
-from tabdar_pipeline.warehouse.publish import (
-    Companion,
-    find,
-    publish,
-    releases,
-    retain,
-    retire,
-    rollback,
-    verify,
-)
+from tabdar_pipeline.warehouse.publish import Companion, find, publish, releases, rollback, verify
+from tabdar_pipeline.warehouse.retention import retain, retire
 
 TARGET = "synthetic.people"
 TYPES = {"id": "BIGINT"}
