@@ -359,13 +359,14 @@ def logical_type(kind: str) -> str:
 
 def _protected(protected: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """A line a column of which something was kept back."""
-    lines = [
-        f"- `{name}`: {it.get('levels', 0):,} levels in {it.get('cells', 0):,} cells not learned, "
-        f"{it.get('clipped', 0):,} extreme numbers clipped (fewer than {it.get('rows', 0)} rows share them)"
-        for name, it in protected.items()
-        if it.get("cells") or it.get("clipped")
-    ]
-    return lines or ["Nothing needed to be."]
+    concerned = {name: it for name, it in protected.items() if it.get("cells") or it.get("clipped")}
+    return [f"- `{name}`: {_kept_back(it)}" for name, it in concerned.items()] or ["Nothing needed to be."]
+
+
+def _kept_back(it: Mapping[str, Any]) -> str:
+    levels = f"{it['levels']:,} levels in {it['cells']:,} cells not learned" if it.get("cells") else ""
+    numbers = f"{it['clipped']:,} extreme numbers clipped" if it.get("clipped") else ""
+    return f"{', '.join(filter(None, (levels, numbers)))} (fewer than {it.get('rows', 0)} rows share them)"
 
 
 def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
