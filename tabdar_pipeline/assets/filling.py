@@ -124,14 +124,14 @@ def publish_filling(plan: FillPlan, warehouse: Warehouse) -> Release:
     """Publish the filled table, and the flags beside it, in one transaction."""
     home, target = plan.table.home, plan.table.target
     taken, _, contract = steps.last_snapshot(plan.table)
-    record, model = shelf.get(home, "filling"), checkpoint.describe(plan.model).fingerprint
-    if (record["data_version"], record["model"]) != (taken.data_version, model):
+    record, made = shelf.get(home, "filling"), made_of(plan, taken, contract)
+    if (record["data_version"], record["model"]) != (taken.data_version, made["model_fingerprint"]):
         raise ReleaseRefused(
             target, ("snapshot or model are newer than the filled rows: materialize `filled` again",)
         )
     manifest = {
         "kind": "imputed",
-        **made_of(plan, taken, contract),
+        **made,
         "cells": record["cells"],
         "left": record["left"],
         "unseen": record["unseen"],
@@ -148,7 +148,7 @@ def publish_filling(plan: FillPlan, warehouse: Warehouse) -> Release:
         companions["intervals"] = Companion(
             home / INTERVALS, _interval_types(home / INTERVALS, types), comments
         )
-    models.keep(plan.table.storage, target, plan.model, manifest["model_fingerprint"])
+    models.keep(plan.table.storage, target, plan.model, made["model_fingerprint"])
     return publish(
         warehouse,
         target,

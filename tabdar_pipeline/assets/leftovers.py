@@ -26,7 +26,7 @@ from tabdar_pipeline.warehouse.names import Relation, path_part
 from tabdar_pipeline.warehouse.releases import Release, releases
 
 DAY = timedelta(days=1)
-_STAGED = (".r[0-9]*-*", ".retired-r[0-9]*")  # copies.py and retention.py name them so
+_STAGED = (".r[0-9]*-*", ".retired-r[0-9]*")  # copies.py names them so
 _TRAINING = "training"
 _WRITTEN = ("model", "served", models.FOLDER, "snapshots", _TRAINING)  # where files are written aside
 _OURS = (

@@ -12,7 +12,7 @@ from uuid import uuid4
 
 from tabdar_pipeline import checkpoint
 from tabdar_pipeline.errors import ModelDirectoryError, StorageError
-from tabdar_pipeline.warehouse.duckdb import storage_error
+from tabdar_pipeline.warehouse.copies import put_away
 from tabdar_pipeline.warehouse.names import Relation, path_part
 from tabdar_pipeline.warehouse.releases import Release
 
@@ -76,19 +76,12 @@ def problem(storage: Path, release: Release, model: Path | None = None) -> str |
 
 
 def forget(storage: Path, found: Iterable[Release], needed: Collection[str]) -> None:
-    """Remove the models of retired releases but those that are needed; out of sight first, so that none is half."""
+    """Remove the models of retired releases but those that are needed."""
     for release in found:
         kept = _kept(storage, release)
         if kept is None or not release.retired or release.manifest["model_fingerprint"] in needed:
             continue
-        hidden = kept.with_name(f".retired-{kept.name}")
-        try:
-            kept.rename(hidden)
-            shutil.rmtree(hidden)
-        except FileNotFoundError:  # another run was faster
-            continue
-        except OSError as error:
-            raise storage_error(kept, error) from error
+        put_away(kept)
 
 
 def _refuse_another(copy: Path, model: Path, made: str) -> None:

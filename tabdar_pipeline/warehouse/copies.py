@@ -70,6 +70,18 @@ def discard(staged: Path) -> None:
     shutil.rmtree(staged, ignore_errors=True)
 
 
+def put_away(folder: Path) -> None:
+    """Rename a folder out of sight, then remove it: no reader sees half of one. Gone already, it stays so."""
+    hidden = folder.with_name(f".retired-{folder.name}")
+    try:
+        folder.rename(hidden)
+        shutil.rmtree(hidden)
+    except FileNotFoundError:  # another run was faster
+        return
+    except OSError as error:
+        raise storage_error(folder, error) from error
+
+
 def _refuse_foreign_copy(copy: Path) -> None:
     """A path of a release is immutable: what another warehouse put there stays."""
     if copy.parent.exists():

@@ -1,11 +1,11 @@
 """Retiring releases: the rows go, the record and its manifest stay; never the release that is served or promoted."""
 
-import shutil
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from tabdar_pipeline.errors import SourceError, UsageError
-from tabdar_pipeline.warehouse.duckdb import Connection, Warehouse, storage_error
+from tabdar_pipeline.warehouse.copies import put_away
+from tabdar_pipeline.warehouse.duckdb import Connection, Warehouse
 from tabdar_pipeline.warehouse.promotion import promoted, refuse_promoted
 from tabdar_pipeline.warehouse.releases import Release, one_of, recorded, tables_of
 
@@ -69,16 +69,7 @@ def _drop(connection: Connection, release: Release) -> None:
 
 
 def _remove_copies(retired: Sequence[Release]) -> None:
-    """Rename each copy out of sight, then remove it: no reader sees half of one."""
+    """Of those that have one."""
     for release in retired:
-        if release.copy is None or not release.copy.parent.exists():
-            continue
-        folder = release.copy.parent
-        hidden = folder.with_name(f".retired-{folder.name}")
-        try:
-            folder.rename(hidden)
-            shutil.rmtree(hidden)
-        except FileNotFoundError:  # another run was faster
-            continue
-        except OSError as error:
-            raise storage_error(folder, error) from error
+        if release.copy is not None and release.copy.parent.exists():
+            put_away(release.copy.parent)
