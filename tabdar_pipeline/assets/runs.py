@@ -1,7 +1,7 @@
 """Runs that work on one table, as Dagster knows them: whoever requested them, by job, by asset or by partition."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -61,7 +61,11 @@ class TableRuns:
 
     def busy(self, instance: dg.DagsterInstance) -> str | None:
         """The id of one that waits or goes on; None where there is none."""
-        return next((run.run_id for run in unfinished(instance) if self._has(run)), None)
+        return self.first_of(unfinished(instance))
+
+    def first_of(self, runs: Iterable[dg.DagsterRun]) -> str | None:
+        """The id of the first of some runs that makes these assets; None where none does."""
+        return next((run.run_id for run in runs if self._has(run)), None)
 
     def failed(self, instance: dg.DagsterInstance, mark: str) -> Failed | None:
         """The newest run since the last one that was requested for a mark, where it failed; of partitions, any."""

@@ -12,7 +12,7 @@ from typing import Any
 import dagster as dg
 
 from tabdar_pipeline.assets.news import News
-from tabdar_pipeline.assets.runs import TARGETS_TAG
+from tabdar_pipeline.assets.runs import TARGETS_TAG, unfinished
 from tabdar_pipeline.assets.synthetic import Names
 from tabdar_pipeline.components.ticks import NEWS_TAG, Answer, Subject
 from tabdar_pipeline.errors import WarehouseLocked
@@ -57,7 +57,8 @@ class Family:
 
     def following(self, instance: dg.DagsterInstance, done: Sequence[str]) -> Answer:
         """The tables that are next, of those that were not requested since the tick."""
-        busy = (it.subject.runs.busy(instance) for it in self.members)
+        going_on = unfinished(instance)
+        busy = (it.subject.runs.first_of(going_on) for it in self.members)
         if run := next((it for it in busy if it is not None), None):
             return dg.SkipReason(f"Run {run} of {self.name} is in progress. Cancel it if it hangs.")
         try:
