@@ -53,7 +53,7 @@ class TrainConfig:
     """Settings of training."""
 
     batch: int = 256
-    learning_rate: float = 5e-3
+    learning_rate: float = 1e-2  # of AdamW; Muon's is a multiple
     weight_decay: float = 1e-2
     warmup: float = 0.03  # share of the budget
     noise_levels: int = 1  # S, noise levels per condition vector

@@ -12,6 +12,7 @@ from tabdar_pipeline.model.config import ModelConfig
 from tabdar_pipeline.model.spec import CodeTable
 
 EDGE = 1e-4  # keeps the logit of a rank finite
+OWN = 0.1  # of the usual spread, where an ordered code's own token begins: its place tells more
 
 
 def rank_features(rank: Tensor, frequencies: int) -> Tensor:
@@ -44,6 +45,7 @@ class ColumnEmbedding(nn.Module):
         self.register_buffer("low", torch.from_numpy(table.low), persistent=False)
         self.register_buffer("high", torch.from_numpy(table.high), persistent=False)
         self.register_buffer("ordered", torch.from_numpy(table.ordered).float(), persistent=False)
+        self.code.weight.data[torch.from_numpy(table.ordered)] *= OWN
 
     def forward(self, columns: Tensor, codes: Tensor, values: Tensor) -> Tensor:
         """Columns (C,), codes (B, C), residuals (B, C) -> tokens (B, C, E)."""

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -47,8 +46,7 @@ def _tensors(it: Learner) -> dict[str, Tensor]:
     tensors |= {f"average/{k}": v for k, v in it.average.state_dict().items()}
     tensors |= {f"best/{k}": v for k, v in it.best.items()}
     tensors["rng"] = it.rng.get_state()
-    for i, moments in it.optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer/{i}/{k}": v for k, v in moments.items()}
+    tensors |= {f"optimizer/{k}": v for k, v in it.optimizer.tensors().items()}
     return {k: v.detach().contiguous().clone() for k, v in tensors.items()}
 
 
@@ -64,7 +62,7 @@ def restore(it: Learner, folder: Path, key: str) -> bool:
     it.average.load_state_dict(_part(tensors, "average/"))
     it.best = _part(tensors, "best/")
     it.rng.set_state(tensors["rng"].cpu())
-    it.optimizer.load_state_dict(_optimizer(it, tensors))
+    it.optimizer.restore(_part(tensors, "optimizer/"))
     state = record["state"]
     history = [EpochRecord(**r) for r in state.pop("history")]
     it.state = State(**state, history=history)
@@ -79,12 +77,3 @@ def clear(folder: Path) -> None:
 
 def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-
-
-def _optimizer(it: Learner, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
-    state: dict[int, dict[str, Tensor]] = {}
-    for name, tensor in _part(tensors, "optimizer/").items():
-        i, moment = name.split("/")
-        state.setdefault(int(i), {})[moment] = tensor
-    groups: list[dict[str, Any]] = it.optimizer.state_dict()["param_groups"]
-    return {"state": state, "param_groups": groups}

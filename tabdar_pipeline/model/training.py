@@ -8,13 +8,13 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from tabdar_pipeline.errors import TrainingError
 from tabdar_pipeline.model.config import TrainConfig
+from tabdar_pipeline.model.optimizer import Optimizer
 from tabdar_pipeline.model.tabdar import Batch, Loss, TabDAR
 from tabdar_pipeline.model.workers import Workers
 from tabdar_pipeline.sampling.engine import Visibility
@@ -78,21 +78,11 @@ class Learner:
     model: TabDAR
     average: TabDAR
     best: dict[str, Tensor]
-    optimizer: torch.optim.Optimizer
+    optimizer: Optimizer
     rng: torch.Generator
     seed: int
     workers: Workers
     state: State
-
-    def state_dict(self) -> dict[str, Any]:
-        """Tensors and plain values of everything that changes."""
-        return {
-            "model": self.model.state_dict(),
-            "average": self.average.state_dict(),
-            "best": self.best,
-            "optimizer": self.optimizer.state_dict(),
-            "rng": self.rng.get_state(),
-        }
 
 
 def reveal_times(known: Tensor, reveal: Visibility, rng: torch.Generator) -> Tensor:
@@ -135,16 +125,10 @@ def noise(shape: tuple[int, ...], config: TrainConfig, rng: torch.Generator) -> 
 def learner(model: TabDAR, config: TrainConfig, seed: int, workers: Workers) -> Learner:
     """A fresh learner of this model; each process draws orders and noise of its own."""
     device = model.offsets.device
-    optimizer = torch.optim.AdamW(
-        model.parameters(),
-        lr=config.learning_rate,
-        weight_decay=config.weight_decay,
-        betas=(0.9, 0.99),
-        fused=True,
-    )
     average = copy.deepcopy(model)
     rng = torch.Generator(device).manual_seed(seed + 1_000_003 * workers.rank)
-    return Learner(model, average, copy.deepcopy(model.state_dict()), optimizer, rng, seed, workers, State())
+    best = copy.deepcopy(model.state_dict())
+    return Learner(model, average, best, Optimizer(model, config), rng, seed, workers, State())
 
 
 def train(
@@ -243,15 +227,13 @@ class _Batches:
 
 
 def _step(it: Learner, rows: Rows, config: TrainConfig, share: float, precision: torch.dtype) -> Tensor:
-    for group in it.optimizer.param_groups:
-        group["lr"] = config.learning_rate * _schedule(share, it.state.turned, config)
     loss = _loss(it.model.train(), rows, config, it.rng, precision).total
-    it.optimizer.zero_grad(set_to_none=True)
+    it.optimizer.zero_grad()
     loss.backward()
     it.workers.average([p.grad for p in it.model.parameters() if p.grad is not None])
     norm = torch.nn.utils.clip_grad_norm_(it.model.parameters(), config.gradient_norm, foreach=True)
     if torch.isfinite(norm):
-        it.optimizer.step()
+        it.optimizer.step(_schedule(share, it.state.turned, config))
         _follow(it, config)
     return loss.detach()
 
