@@ -54,7 +54,7 @@ class TrainConfig:
 
     batch: int = 256
     learning_rate: float = 1e-2  # of AdamW; Muon's is a multiple
-    weight_decay: float = 1e-2
+    weight_decay: float = 0.1
     warmup: float = 0.03  # share of the budget
     noise_levels: int = 1  # S, noise levels per condition vector
     noise_mean: float = -0.8  # of log sigma
