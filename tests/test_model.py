@@ -11,6 +11,7 @@ from tabdar_pipeline.model.backbone import conceal
 from tabdar_pipeline.model.config import ModelConfig, TrainConfig
 from tabdar_pipeline.model.diffusion import denoise, denoising_loss
 from tabdar_pipeline.model.heads import CategoricalHeads
+from tabdar_pipeline.model.optimizer import Optimizer
 from tabdar_pipeline.model.spec import CodeTable, ColumnSpec
 from tabdar_pipeline.model.tabdar import Batch, TabDAR
 from tabdar_pipeline.model.training import reveal_times
@@ -173,6 +174,26 @@ def test_batched_heads_equal_one_head_a_column(network: TabDAR) -> None:
             else 0 * loss[:, c]
         )
         torch.testing.assert_close(loss[:, c], expected)
+
+
+def test_each_weight_is_moved_by_one_optimizer(network: TabDAR) -> None:
+    """The backbone's matrices by Muon, the same way in all directions however uneven the gradient is."""
+    it = Optimizer(network, TrainConfig(weight_decay=0.0))
+    moved = [p for part, _ in it.parts.values() for group in part.param_groups for p in group["params"]]
+    assert sorted(map(id, moved)) == sorted(map(id, network.parameters()))
+
+    rng = torch.Generator().manual_seed(0)
+    for weight in network.parameters():
+        uneven = torch.logspace(-1, 1, weight.shape[-1])
+        weight.grad = torch.randn(weight.shape, generator=rng) * uneven
+    matrix = network.backbone.decoder[0].attention.query.weight
+    before = matrix.detach().clone()
+    it.step(0.5)
+    lengths = torch.linalg.svdvals(matrix.detach() - before)
+    uneven = torch.linalg.svdvals(matrix.grad)
+
+    assert uneven.max() > 100 * uneven.min()
+    assert lengths.max() < 5 * lengths.min()
 
 
 def test_the_configuration_refuses_what_cannot_be() -> None:

@@ -53,7 +53,8 @@ class TrainConfig:
     """Settings of training."""
 
     batch: int = 256
-    learning_rate: float = 1e-2  # of AdamW; Muon's is a multiple
+    learning_rate: float = 1e-2  # of AdamW
+    matrix_rate: float = 2.0  # Muon's learning rate over AdamW's; 0: AdamW moves the matrices, too
     weight_decay: float = 0.1
     warmup: float = 0.03  # share of the budget
     noise_levels: int = 1  # S, noise levels per condition vector

@@ -1,4 +1,4 @@
-"""What moves the weights: Muon for the backbone's matrices, AdamW for all else."""
+"""What moves the weights: Muon for the matrices of the transformer's blocks, AdamW for all else."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -6,11 +6,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from tabdar_pipeline.model.backbone import Block
 from tabdar_pipeline.model.config import TrainConfig
-from tabdar_pipeline.model.tabdar import TabDAR
 
-MATRIX_RATE = 2.0  # Muon's learning rate, over AdamW's
-MOMENTUM = 0.9
+MOMENTUM = 0.9  # of Muon
 
 
 class Optimizer:
@@ -20,46 +19,41 @@ class Optimizer:
     and heads have a row for each code, of which a batch sees some: those are AdamW's, and vectors are.
     """
 
-    def __init__(self, model: TabDAR, config: TrainConfig) -> None:
-        matrices = list(_matrices(model.backbone))
+    def __init__(self, model: nn.Module, config: TrainConfig) -> None:
+        matrices = list(_matrices(model)) if config.matrix_rate else []
         known = {id(weight) for weight in matrices}
         others = [weight for weight in model.parameters() if id(weight) not in known]
-        self.rate = config.learning_rate
-        self.adam = torch.optim.AdamW(
-            others, lr=self.rate, weight_decay=config.weight_decay, betas=(0.9, 0.99), fused=True
-        )
-        self.muon = torch.optim.Muon(
-            matrices,
-            lr=MATRIX_RATE * self.rate,
-            weight_decay=config.weight_decay,
-            momentum=MOMENTUM,
-            adjust_lr_fn="match_rms_adamw",
-        )
+        self.rate, decay = config.learning_rate, config.weight_decay
+        adam = torch.optim.AdamW(others, self.rate, (0.9, 0.99), weight_decay=decay, fused=True)
+        self.parts: dict[str, tuple[torch.optim.Optimizer, float]] = {"adam": (adam, 1.0)}
+        if matrices:
+            muon = torch.optim.Muon(matrices, self.rate, decay, MOMENTUM, adjust_lr_fn="match_rms_adamw")
+            self.parts["muon"] = muon, config.matrix_rate
 
     def step(self, share: float) -> None:
         """Move the weights by their gradients, at this share of the learning rate."""
-        for optimizer, rate in ((self.adam, self.rate), (self.muon, MATRIX_RATE * self.rate)):
+        for optimizer, times in self.parts.values():
             for group in optimizer.param_groups:
-                group["lr"] = share * rate
+                group["lr"] = share * times * self.rate
             optimizer.step()
 
     def zero_grad(self) -> None:
         """Forget the gradients."""
-        self.adam.zero_grad(set_to_none=True)
-        self.muon.zero_grad(set_to_none=True)
+        for optimizer, _ in self.parts.values():
+            optimizer.zero_grad(set_to_none=True)
 
     def tensors(self) -> dict[str, Tensor]:
         """The moments, by name."""
         return {
             f"{name}/{i}/{moment}": tensor
-            for name, optimizer in self._named()
+            for name, (optimizer, _) in self.parts.items()
             for i, moments in optimizer.state_dict()["state"].items()
             for moment, tensor in moments.items()
         }
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
         """Take up moments that were kept."""
-        for name, optimizer in self._named():
+        for name, (optimizer, _) in self.parts.items():
             state: dict[int, dict[str, Tensor]] = {}
             for key, tensor in tensors.items():
                 of, i, moment = key.split("/")
@@ -68,11 +62,8 @@ class Optimizer:
             groups: list[dict[str, Any]] = optimizer.state_dict()["param_groups"]
             optimizer.load_state_dict({"state": state, "param_groups": groups})
 
-    def _named(self) -> Iterator[tuple[str, torch.optim.Optimizer]]:
-        yield "adam", self.adam
-        yield "muon", self.muon
 
-
-def _matrices(backbone: nn.Module) -> Iterator[Tensor]:
-    """The weights of all linear layers."""
-    return (layer.weight for layer in backbone.modules() if isinstance(layer, nn.Linear))
+def _matrices(model: nn.Module) -> Iterator[Tensor]:
+    """The weights of all linear layers of the blocks."""
+    blocks = (block for block in model.modules() if isinstance(block, Block))
+    return (layer.weight for block in blocks for layer in block.modules() if isinstance(layer, nn.Linear))
