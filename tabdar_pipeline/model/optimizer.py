@@ -16,7 +16,8 @@ class Optimizer:
     """Muon (Jordan et al. 2024; its rate scaled as by Liu et al. 2025) and AdamW, as one.
 
     Muon's step is the nearest orthogonal matrix to the momentum: no direction is learned before another. Embeddings
-    and heads have a row for each code, of which a batch sees some: those are AdamW's, and vectors are.
+    and heads have a row for each code, of which a batch sees some: those are AdamW's, and vectors are,
+    which do not decay: a bias that does makes rare levels frequent.
     """
 
     def __init__(self, model: nn.Module, config: TrainConfig) -> None:
@@ -24,7 +25,11 @@ class Optimizer:
         known = {id(weight) for weight in matrices}
         others = [weight for weight in model.parameters() if id(weight) not in known]
         self.rate, decay = config.learning_rate, config.weight_decay
-        adam = torch.optim.AdamW(others, self.rate, (0.9, 0.99), weight_decay=decay, fused=True)
+        groups = [
+            {"params": [weight for weight in others if weight.ndim > 1], "weight_decay": decay},
+            {"params": [weight for weight in others if weight.ndim == 1], "weight_decay": 0.0},
+        ]
+        adam = torch.optim.AdamW(groups, self.rate, (0.9, 0.99), fused=True)
         self.parts: dict[str, tuple[torch.optim.Optimizer, float]] = {"adam": (adam, 1.0)}
         if matrices:
             muon = torch.optim.Muon(matrices, self.rate, decay, MOMENTUM, adjust_lr_fn="match_rms_adamw")
