@@ -32,11 +32,12 @@ def main() -> None:
     parser.add_argument("--again", action="store_true", help="measure ours anew")
     args = parser.parse_args()
     for table in args.tables:
-        peer = next((r["argn"] for r in records() if r["table"] == table), None) or argn(args, table)
-        key = {"table": table, "seconds": round(peer["train_s"] * args.times, 1), "seed": 0}
-        same = [r for r in records() if r["table"] == table and r["times"] == args.times]
+        known = [r for r in records() if r["table"] == table]
+        same = [r for r in known if r["times"] == args.times]
         if same and not args.again:
             continue
+        peer = (same or known)[0]["argn"] if known else argn(args, table)
+        key = {"table": table, "seconds": round(peer["train_s"] * args.times, 1), "seed": 0}
         ours = measure(key, args.benchmarks, args.judge_python)
         record = {
             "table": table,
