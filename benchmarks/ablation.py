@@ -66,7 +66,7 @@ ALONE: dict[str, Ours | published.Switches] = {
     "bins: 1": Ours(Design(numbers=NumberSettings(bins=1))),
     "noise levels: 4": Ours(Design(training={"noise_levels": 4})),
     "fp32": Ours(settings={"precision": "fp32"}),
-    "AdamW alone": Ours(Design(training={"matrix_rate": 0.0, "learning_rate": 5e-3})),
+    "Adam alone": Ours(Design(training={"matrix_rate": 0.0, "learning_rate": 5e-3})),
     "two encoder blocks": Ours(Design(sizes={"layers": 2})),
     "no average of weights": Ours(Design(training={"ema_steps": 0.0})),
 }

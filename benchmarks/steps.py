@@ -34,7 +34,7 @@ PARTS: dict[str, list[tuple[Any, str]]] = {
     "denoiser": [(Denoiser, "condition"), (Denoiser, "forward")],
     "backward": [(torch.Tensor, "backward")],
     "norm of the gradient": [(torch.nn.utils, "clip_grad_norm_")],
-    "AdamW": [(torch.optim.AdamW, "step")],
+    "Adam": [(torch.optim.Adam, "step")],
     "Muon": [(torch.optim.Muon, "step")],
     "average of weights": [(training, "_follow")],
     "validation": [(training, "_record")],

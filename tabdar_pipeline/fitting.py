@@ -37,7 +37,7 @@ _SIZES = {
     "medium": {"width": 96, "layers": 0, "decoder_layers": 2, "memory_heads": 1},
     "large": {"width": 192, "layers": 6, "heads": 6, "denoiser_width": 128},
 }
-_LEARNING_RATES = {"small": 1e-2, "medium": 8e-3, "large": 2e-3}
+_LEARNING_RATES = {"small": 7e-3, "medium": 6e-3, "large": 2e-3}
 _WARM = 0.4  # of the learning rate, where an earlier model is begun with: it must not be unlearned
 _EPOCH_STEPS = 75  # where the device likes so small a batch
 DEFAULT_SECONDS = 120.0

@@ -178,7 +178,7 @@ def test_batched_heads_equal_one_head_a_column(network: TabDAR) -> None:
 
 def test_each_weight_is_moved_by_one_optimizer(network: TabDAR) -> None:
     """The backbone's matrices by Muon, the same way in all directions however uneven the gradient is."""
-    it = Optimizer(network, TrainConfig(weight_decay=0.0))
+    it = Optimizer(network, TrainConfig())
     moved = [p for part, _ in it.parts.values() for group in part.param_groups for p in group["params"]]
     assert sorted(map(id, moved)) == sorted(map(id, network.parameters()))
 

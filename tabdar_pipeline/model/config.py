@@ -53,9 +53,8 @@ class TrainConfig:
     """Settings of training."""
 
     batch: int = 256
-    learning_rate: float = 1e-2  # of AdamW
-    matrix_rate: float = 2.0  # Muon's learning rate over AdamW's; 0: AdamW moves the matrices, too
-    weight_decay: float = 0.1
+    learning_rate: float = 7e-3  # of Adam
+    matrix_rate: float = 3.0  # Muon's learning rate over Adam's; 0: Adam moves the matrices, too
     warmup: float = 0.03  # share of the budget
     noise_levels: int = 1  # S, noise levels per condition vector
     noise_mean: float = -0.8  # of log sigma

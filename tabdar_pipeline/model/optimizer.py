@@ -1,4 +1,4 @@
-"""What moves the weights: Muon for the matrices of the transformer's blocks, AdamW for all else."""
+"""What moves the weights: Muon for the matrices of the transformer's blocks, Adam for all else."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -9,30 +9,26 @@ from torch import Tensor, nn
 from tabdar_pipeline.model.backbone import Block
 from tabdar_pipeline.model.config import TrainConfig
 
-MOMENTUM = 0.9  # of Muon
+MOMENTUM, DECAY = 0.9, 0.1  # of Muon
 
 
 class Optimizer:
-    """Muon (Jordan et al. 2024; its rate scaled as by Liu et al. 2025) and AdamW, as one.
+    """Muon (Jordan et al. 2024; its rate scaled as by Liu et al. 2025) and Adam, as one.
 
     Muon's step is the nearest orthogonal matrix to the momentum: no direction is learned before another. Embeddings
-    and heads have a row for each code, of which a batch sees some: those are AdamW's, and vectors are,
-    which do not decay: a bias that does makes rare levels frequent.
+    and heads have a row for each code, of which a batch sees some: those are Adam's, and vectors are.
+    They do not decay: what a rare level has learned would fade between two rows that have it.
     """
 
     def __init__(self, model: nn.Module, config: TrainConfig) -> None:
         matrices = list(_matrices(model)) if config.matrix_rate else []
         known = {id(weight) for weight in matrices}
         others = [weight for weight in model.parameters() if id(weight) not in known]
-        self.rate, decay = config.learning_rate, config.weight_decay
-        groups = [
-            {"params": [weight for weight in others if weight.ndim > 1], "weight_decay": decay},
-            {"params": [weight for weight in others if weight.ndim == 1], "weight_decay": 0.0},
-        ]
-        adam = torch.optim.AdamW(groups, self.rate, (0.9, 0.99), fused=True)
+        self.rate = config.learning_rate
+        adam = torch.optim.Adam(others, self.rate, (0.9, 0.99), fused=True)
         self.parts: dict[str, tuple[torch.optim.Optimizer, float]] = {"adam": (adam, 1.0)}
         if matrices:
-            muon = torch.optim.Muon(matrices, self.rate, decay, MOMENTUM, adjust_lr_fn="match_rms_adamw")
+            muon = torch.optim.Muon(matrices, self.rate, DECAY, MOMENTUM, adjust_lr_fn="match_rms_adamw")
             self.parts["muon"] = muon, config.matrix_rate
 
     def step(self, share: float) -> None:
