@@ -17,7 +17,7 @@ class Optimizer:
 
     Muon's step is the nearest orthogonal matrix to the momentum: no direction is learned before another. Embeddings
     and heads have a row for each code, of which a batch sees some: those are Adam's, and vectors are.
-    They do not decay: what a rare level has learned would fade between two rows that have it.
+    These do not decay: what is told of a column by one other would get worse.
     """
 
     def __init__(self, model: nn.Module, config: TrainConfig) -> None:
