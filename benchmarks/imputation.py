@@ -51,6 +51,7 @@ def main() -> None:
     parser.add_argument("--mechanisms", nargs="*", choices=MECHANISMS, default=MECHANISMS)
     parser.add_argument("--hyperimpute-python")
     parser.add_argument("--argn-python")
+    parser.add_argument("--preset", default="auto", help="of our fit")
     parser.add_argument("--limit", type=float, default=600.0)
     args = parser.parse_args()
     for run in args.runs:
@@ -90,7 +91,7 @@ class Bench:
                 model = str(self.work / f"model_{rows}")
                 fit = [COMMAND, "fit", self.path(rows), model, "--missing", "unknown", "--json"]
                 started = time.perf_counter()
-                said = json.loads(run([*fit, "--seconds", str(self.seconds)]))
+                said = json.loads(run([*fit, "--seconds", str(self.seconds), "--preset", self.args.preset]))
                 facts = {"fit_s": time.perf_counter() - started, "epochs": said["epochs"]}
                 for mechanism in mechanisms:
                     self.fill(name, model, mechanism, facts)
@@ -171,7 +172,11 @@ class Bench:
             "date": datetime.now(UTC).isoformat(timespec="seconds"),
             "machine": machine(),
             "version": version("tabdar-pipeline"),
-            **({"seconds": self.seconds, "seed": 0} if method.startswith("tabdar") else {}),
+            **(
+                {"seconds": self.seconds, "preset": self.args.preset, "seed": 0}
+                if method.startswith("tabdar")
+                else {}
+            ),
             **facts,
             **scores,
         }
