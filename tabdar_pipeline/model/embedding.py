@@ -12,7 +12,7 @@ from tabdar_pipeline.model.config import ModelConfig
 from tabdar_pipeline.model.spec import CodeTable
 
 EDGE = 1e-4  # keeps the logit of a rank finite
-OWN = 0.1  # of the usual spread, where an ordered code's own token begins: its place tells more
+OWN = 0.1  # of the usual spread, where what an ordered code has of its own begins: its place tells more
 
 
 def rank_features(rank: Tensor, frequencies: int) -> Tensor:

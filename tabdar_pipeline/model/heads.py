@@ -12,11 +12,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tabdar_pipeline.model.config import ModelConfig
-from tabdar_pipeline.model.embedding import rank_features
+from tabdar_pipeline.model.embedding import OWN, rank_features
 from tabdar_pipeline.model.spec import CodeTable
 
 OCTAVES = 4  # of the rank features by which neighbours share weights
-OWN = 0.1  # of the usual spread, where an ordered code's own weights begin: its neighbours tell more
 SAMPLED = 4096  # codes of a column against which its loss is estimated where it has more
 
 

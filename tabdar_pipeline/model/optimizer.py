@@ -54,14 +54,13 @@ class Optimizer:
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
         """Take up moments that were kept."""
+        states: dict[str, dict[int, dict[str, Tensor]]] = {name: {} for name in self.parts}
+        for key, tensor in tensors.items():
+            name, i, moment = key.split("/")
+            states[name].setdefault(int(i), {})[moment] = tensor
         for name, (optimizer, _) in self.parts.items():
-            state: dict[int, dict[str, Tensor]] = {}
-            for key, tensor in tensors.items():
-                of, i, moment = key.split("/")
-                if of == name:
-                    state.setdefault(int(i), {})[moment] = tensor
             groups: list[dict[str, Any]] = optimizer.state_dict()["param_groups"]
-            optimizer.load_state_dict({"state": state, "param_groups": groups})
+            optimizer.load_state_dict({"state": states[name], "param_groups": groups})
 
 
 def _matrices(model: nn.Module) -> Iterator[Tensor]:
