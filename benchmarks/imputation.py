@@ -89,10 +89,12 @@ class Bench:
         for rows, mechanisms in fits:
             if mechanisms:
                 model = str(self.work / f"model_{rows}")
+                settings = {"seconds": self.seconds, "preset": self.args.preset, "seed": 0}
                 fit = [COMMAND, "fit", self.path(rows), model, "--missing", "unknown", "--json"]
+                fit += [word for name, value in settings.items() for word in (f"--{name}", str(value))]
                 started = time.perf_counter()
-                said = json.loads(run([*fit, "--seconds", str(self.seconds), "--preset", self.args.preset]))
-                facts = {"fit_s": time.perf_counter() - started, "epochs": said["epochs"]}
+                said = json.loads(run(fit))
+                facts = settings | {"fit_s": time.perf_counter() - started, "epochs": said["epochs"]}
                 for mechanism in mechanisms:
                     self.fill(name, model, mechanism, facts)
 
@@ -172,11 +174,6 @@ class Bench:
             "date": datetime.now(UTC).isoformat(timespec="seconds"),
             "machine": machine(),
             "version": version("tabdar-pipeline"),
-            **(
-                {"seconds": self.seconds, "preset": self.args.preset, "seed": 0}
-                if method.startswith("tabdar")
-                else {}
-            ),
             **facts,
             **scores,
         }

@@ -6,8 +6,6 @@ The judge halves each table, and one half is learned. Parts are timed from outsi
 apart.
 """
 
-import time
-from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -24,6 +22,7 @@ from tabdar_pipeline.model.backbone import Block
 from tabdar_pipeline.model.denoiser import Denoiser
 from tabdar_pipeline.model.embedding import ColumnEmbedding
 from tabdar_pipeline.model.heads import CategoricalHeads
+from tabdar_pipeline.sampling.stopwatch import Stopwatch
 
 RECORDS = RESULTS / "steps.json"
 PARTS: dict[str, list[tuple[Any, str]]] = {
@@ -52,10 +51,11 @@ def main() -> None:
 
 def spent(rows: pa.Table, seconds: float) -> dict:
     """Each part's share of the time, from the first step on."""
-    parts: dict[str, float] = defaultdict(float)
-    with cpu_seconds(), watched(parts):
+    watch = Stopwatch()
+    with cpu_seconds(), watched(watch):
         model = TabDAR.fit(rows, name="table", seconds=seconds, seed=0, threads=1)
-    whole, steps = parts.pop("whole"), model.history[-1].step
+    parts, steps = watch.seconds, model.history[-1].step
+    whole = parts.pop("whole")
     parts["all else"] = whole - sum(parts.values())
     return {
         "steps": steps,
@@ -65,40 +65,38 @@ def spent(rows: pa.Table, seconds: float) -> dict:
 
 
 @contextmanager
-def watched(parts: dict[str, float]) -> Iterator[None]:
-    """Add up the seconds of each part, and of all training; what validation does is its own."""
+def watched(watch: Stopwatch) -> Iterator[None]:
+    """Time each part, and all of training; what validation does is its own."""
     inside: list[str] = []
     train = training.train
 
     def all_of_it(*args: Any, **settings: Any) -> Iterator[training.EpochRecord]:
-        started = time.perf_counter()
-        yield from train(*args, **settings)
-        parts["whole"] = time.perf_counter() - started
+        with watch.time("whole"):
+            yield from train(*args, **settings)
 
     with ExitStack() as stack:
         stack.enter_context(patch.object(training, "train", all_of_it))
         for part, calls in PARTS.items():
             for owner, name in calls:
-                watch = timed(getattr(owner, name), part, parts, inside)
-                stack.enter_context(patch.object(owner, name, watch))
+                call = timed(getattr(owner, name), part, watch, inside)
+                stack.enter_context(patch.object(owner, name, call))
         yield
 
 
-def timed(call: Callable, part: str, parts: dict[str, float], inside: list[str]) -> Callable:
-    """The call, its seconds added to its part unless it is within another."""
+def timed(call: Callable, part: str, watch: Stopwatch, inside: list[str]) -> Callable:
+    """The call, its seconds counted to its part unless it is within another."""
 
-    def watch(*args: Any, **settings: Any) -> Any:
+    def watched_call(*args: Any, **settings: Any) -> Any:
         if inside:
             return call(*args, **settings)
         inside.append(part)
-        started = time.perf_counter()
         try:
-            return call(*args, **settings)
+            with watch.time(part):
+                return call(*args, **settings)
         finally:
             inside.pop()
-            parts[part] += time.perf_counter() - started
 
-    return watch
+    return watched_call
 
 
 if __name__ == "__main__":
