@@ -41,6 +41,17 @@ def test_dependencies_are_learned() -> None:
     assert all(abs(x[str(k)] - k) < 0.15 for k in range(4))
 
 
+def test_two_steps_of_the_solver_come_nearer_than_one() -> None:
+    """To twenty, where a number is all the diffusion's."""
+    model = TabDAR.fit(dependent(), epochs=10, seed=0, design=PAPER)
+    exact, balanced, fast = (
+        model.sample(500, seed=1, quality=quality, engine="torch")["x"].to_numpy()
+        for quality in ("exact", "balanced", "fast")
+    )
+
+    assert 0 < abs(balanced - exact).mean() < abs(fast - exact).mean() < 0.5 * exact.std()
+
+
 def test_the_same_seed_gives_the_same_weights() -> None:
     """Bit for bit, on one machine with one number of threads."""
     table = mixed_table(300)
