@@ -25,10 +25,11 @@ from tabdar_pipeline.schemas.table import TableSchema
 if TYPE_CHECKING:
     import torch
 
+    from tabdar_pipeline.model.batches import Rows
     from tabdar_pipeline.model.config import TrainConfig
     from tabdar_pipeline.model.spec import ColumnSpec
     from tabdar_pipeline.model.tabdar import TabDAR as Network
-    from tabdar_pipeline.model.training import EpochRecord, Learner, Rows
+    from tabdar_pipeline.model.training import EpochRecord, Learner
     from tabdar_pipeline.sampling.engine import Visibility
 
 Preset = Literal["auto", "small", "medium", "large"]
@@ -290,7 +291,7 @@ def _rows(encoded: EncodedTable, codes: int, seed: int, device: "torch.device") 
     """Rows to learn from, and rows to validate on (a twentieth, no more than 2,000; fewer where codes are very many)."""
     import torch
 
-    from tabdar_pipeline.model.training import Rows
+    from tabdar_pipeline.model.batches import Rows
 
     order = np.random.default_rng(seed).permutation(len(encoded))
     held = min(len(encoded) // 20, 2000, max(_LOGITS // codes, 256))

@@ -8,13 +8,13 @@ import pytest
 import torch
 
 from tabdar_pipeline.model.backbone import conceal
+from tabdar_pipeline.model.batches import reveal_times
 from tabdar_pipeline.model.config import ModelConfig, TrainConfig
 from tabdar_pipeline.model.diffusion import denoise, denoising_loss
 from tabdar_pipeline.model.heads import CategoricalHeads
 from tabdar_pipeline.model.optimizer import Optimizer
 from tabdar_pipeline.model.spec import CodeTable, ColumnSpec
 from tabdar_pipeline.model.tabdar import Batch, TabDAR
-from tabdar_pipeline.model.training import reveal_times
 
 SPECS = [
     ColumnSpec(3),
@@ -179,7 +179,7 @@ def test_batched_heads_equal_one_head_a_column(network: TabDAR) -> None:
 def test_each_weight_is_moved_by_one_optimizer(network: TabDAR) -> None:
     """The backbone's matrices by Muon, the same way in all directions however uneven the gradient is."""
     it = Optimizer(network, TrainConfig())
-    moved = [p for part, _ in it.parts.values() for group in part.param_groups for p in group["params"]]
+    moved = [*it.adam.param_groups[0]["params"], *(p for stack in it.muon.stacks for p in stack)]
     assert sorted(map(id, moved)) == sorted(map(id, network.parameters()))
 
     rng = torch.Generator().manual_seed(0)
@@ -188,7 +188,7 @@ def test_each_weight_is_moved_by_one_optimizer(network: TabDAR) -> None:
         weight.grad = torch.randn(weight.shape, generator=rng) * uneven
     matrix = network.backbone.decoder[0].attention.query.weight
     before = matrix.detach().clone()
-    it.step(0.5)
+    it.step(torch.tensor(0.5), torch.tensor(True))
     lengths = torch.linalg.svdvals(matrix.detach() - before)
     uneven = torch.linalg.svdvals(matrix.grad)
 

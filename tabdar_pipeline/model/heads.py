@@ -126,7 +126,8 @@ class Bucket(nn.Module):
         Which ones is a function of the batch; in time, all.
         """
         truth = codes[:, self.columns].T  # (G, B)
-        k = torch.arange(int(truth.sum()) % stride, self.flat.shape[1], stride, device=z.device)
+        k = truth.sum() % stride + torch.arange(0, self.flat.shape[1], stride, device=z.device)
+        beyond, k = k >= self.flat.shape[1], k.clamp(max=self.flat.shape[1] - 1)
         flat, own = self.flat[:, k], self.flat.gather(1, truth)
         mine = self.places.gather(1, truth[..., None].expand(-1, -1, self.places.shape[-1]))
         b = bias[flat][:, None] + self.padding[:, :, k] + math.log(stride)
@@ -134,7 +135,7 @@ class Bucket(nn.Module):
         of_truth = self._weights(weight, own, mine, shared)
         seen = z[:, self.columns].transpose(0, 1)
         others = torch.baddbmm(b.to(w.dtype), seen, w.transpose(1, 2)).float()
-        others = others.masked_fill(truth[:, :, None] == k, -1e9)
+        others = others.masked_fill((truth[:, :, None] == k) | beyond, -1e9)
         right = (seen * of_truth).sum(-1).float() + bias[own]
         return (torch.logaddexp(others.logsumexp(-1), right) - right).T
 

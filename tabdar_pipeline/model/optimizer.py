@@ -8,15 +8,13 @@ from torch import Tensor, nn
 
 from tabdar_pipeline.model.backbone import Block
 from tabdar_pipeline.model.config import TrainConfig
-
-MOMENTUM, DECAY = 0.9, 0.1  # of Muon
+from tabdar_pipeline.model.muon import Muon
 
 
 class Optimizer:
-    """Muon (Jordan et al. 2024; its rate scaled as by Liu et al. 2025) and Adam, as one.
+    """Muon and Adam, as one.
 
-    Muon's step is the nearest orthogonal matrix to the momentum: no direction is learned before another. Embeddings
-    and heads have a row for each code, of which a batch sees some: those are Adam's, and vectors are.
+    Embeddings and heads have a row for each code, of which a batch sees some: those are Adam's, and vectors are.
     These do not decay: what is told of a column by one other would get worse.
     """
 
@@ -24,43 +22,47 @@ class Optimizer:
         matrices = list(_matrices(model)) if config.matrix_rate else []
         known = {id(weight) for weight in matrices}
         others = [weight for weight in model.parameters() if id(weight) not in known]
-        self.rate = config.learning_rate
-        adam = torch.optim.Adam(others, self.rate, (0.9, 0.99), fused=True)
-        self.parts: dict[str, tuple[torch.optim.Optimizer, float]] = {"adam": (adam, 1.0)}
-        if matrices:
-            muon = torch.optim.Muon(matrices, self.rate, DECAY, MOMENTUM, adjust_lr_fn="match_rms_adamw")
-            self.parts["muon"] = muon, config.matrix_rate
+        self.rate, self.times = config.learning_rate, config.matrix_rate
+        self.muon = Muon(matrices)
+        on_gpu = others[0].is_cuda
+        rate = torch.tensor(self.rate, device=others[0].device)  # so that a CUDA graph can read it
+        self.adam = torch.optim.Adam(others, rate, (0.9, 0.99), fused=True, capturable=on_gpu)
 
-    def step(self, share: float) -> None:
-        """Move the weights by their gradients, at this share of the learning rate."""
-        for optimizer, times in self.parts.values():
-            for group in optimizer.param_groups:
-                group["lr"] = share * times * self.rate
-            optimizer.step()
+    def step(self, share: Tensor, finite: Tensor) -> None:
+        """Move the weights by their gradients, at this share () of the learning rate; by nothing where these are not finite."""
+        rate = share * self.rate
+        self.muon.step(rate * self.times, finite)
+        self.adam.param_groups[0]["lr"].copy_(rate)
+        setattr(self.adam, "found_inf", (~finite).float())  # noqa: B010  as torch's GradScaler tells it
+        self.adam.step()
 
     def zero_grad(self) -> None:
         """Forget the gradients."""
-        for optimizer, _ in self.parts.values():
-            optimizer.zero_grad(set_to_none=True)
+        self.adam.zero_grad()
+        for stack in self.muon.stacks:
+            for weight in stack:
+                weight.grad = None
 
     def tensors(self) -> dict[str, Tensor]:
         """The moments, by name."""
-        return {
-            f"{name}/{i}/{moment}": tensor
-            for name, (optimizer, _) in self.parts.items()
-            for i, moments in optimizer.state_dict()["state"].items()
-            for moment, tensor in moments.items()
+        moments = {
+            f"adam/{i}/{moment}": tensor
+            for i, of_weight in self.adam.state_dict()["state"].items()
+            for moment, tensor in of_weight.items()
         }
+        return moments | {f"muon/{i}": momentum for i, momentum in enumerate(self.muon.momenta)}
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
         """Take up moments that were kept."""
-        states: dict[str, dict[int, dict[str, Tensor]]] = {name: {} for name in self.parts}
+        state: dict[int, dict[str, Tensor]] = {}
         for key, tensor in tensors.items():
-            name, i, moment = key.split("/")
-            states[name].setdefault(int(i), {})[moment] = tensor
-        for name, (optimizer, _) in self.parts.items():
-            groups: list[dict[str, Any]] = optimizer.state_dict()["param_groups"]
-            optimizer.load_state_dict({"state": states[name], "param_groups": groups})
+            name, i, *moment = key.split("/")
+            if name == "muon":
+                self.muon.momenta[int(i)].copy_(tensor)
+            else:
+                state.setdefault(int(i), {})[moment[0]] = tensor
+        groups: list[dict[str, Any]] = self.adam.state_dict()["param_groups"]
+        self.adam.load_state_dict({"state": state, "param_groups": groups})
 
 
 def _matrices(model: nn.Module) -> Iterator[Tensor]:

@@ -45,8 +45,9 @@ class Loss:
 class TabDAR(nn.Module):
     """p(column | any visible columns) for every column of one table."""
 
-    offsets: Tensor
-    continuous: Tensor
+    offsets: Tensor  # (C,)
+    continuous: Tensor  # (K,)
+    numeric: Tensor  # columns of which some code is continuous
 
     def __init__(self, columns: Sequence[ColumnSpec], config: ModelConfig) -> None:
         super().__init__()
@@ -58,6 +59,8 @@ class TabDAR(nn.Module):
         self.denoiser = Denoiser(config, len(self.table.low))
         self.register_buffer("offsets", torch.from_numpy(self.table.offsets[:-1].copy()), persistent=False)
         self.register_buffer("continuous", torch.from_numpy(self.table.continuous), persistent=False)
+        numeric = [c for c, column in enumerate(columns) if any(column.continuous)]
+        self.register_buffer("numeric", torch.tensor(numeric, dtype=torch.long), persistent=False)
 
     def conditions(self, batch: Batch) -> Tensor:
         """Z (B, C, E): each column given the columns revealed before it (paper, eq. 3)."""
@@ -75,13 +78,25 @@ class TabDAR(nn.Module):
         z = self.conditions(batch)
         categorical = (self.heads(z, batch.codes) * batch.weight).sum() / len(z)
         flat = batch.codes + self.offsets
-        cells = (self.continuous[flat] & (batch.weight > 0)).nonzero(as_tuple=True)
-        condition = self.denoiser.condition(z[cells], flat[cells])
+        weight = (batch.weight * self.continuous[flat]).flatten()
+        cells = self._cells(weight)
+        z_cells, codes, y, level, unit = (
+            whole.flatten(0, 1).index_select(0, cells) for whole in (z, flat, batch.values, sigma, noise)
+        )
+        condition = self.denoiser.condition(z_cells, codes)
         error = denoising_loss(
-            lambda x, level: self.denoiser(x, level, condition).float(),
-            batch.values[cells][:, None],
-            sigma[cells],
-            noise[cells],
+            lambda x, level: self.denoiser(x, level, condition).float(), y[:, None], level, unit
         )  # (M, S)
-        denoising = (error.mean(dim=1) * batch.weight[cells]).sum() / len(z)
+        denoising = (error.mean(dim=1) * weight[cells]).sum() / len(z)
         return Loss(categorical, denoising)
+
+    def _cells(self, weight: Tensor) -> Tensor:
+        """Where in (B C,) the cells are whose residuals are targets (M,).
+
+        On a GPU all that could be, whatever they weigh: a CUDA graph has one shape.
+        """
+        if not weight.is_cuda:
+            return weight.nonzero()[:, 0]
+        columns = len(self.offsets)
+        rows = torch.arange(0, len(weight), columns, device=weight.device)
+        return (rows[:, None] + self.numeric).flatten()
