@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tabdar_pipeline.model.config import ModelConfig
+from tabdar_pipeline.model.embedding import lookup
 
 
 class Attention(nn.Module):
@@ -95,7 +96,7 @@ class Backbone(nn.Module):
 
     def decode(self, states: Tensor, columns: Tensor, hidden: Tensor) -> Tensor:
         """States (B, T, E), queried columns (Q,) -> conditions z (B, Q, E)."""
-        x = self.query[columns].to(states.dtype).expand(len(states), -1, -1)
+        x = lookup(self.query, columns).to(states.dtype).expand(len(states), -1, -1)
         hidden = hidden.to(states.dtype)
         for block in self.decoder:
             x = block(x, block.attention.remember(states), hidden)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from tabdar_pipeline.model.config import ModelConfig
+from tabdar_pipeline.model.embedding import lookup
 
 
 class DenoiserBlock(nn.Module):
@@ -46,7 +47,7 @@ class Denoiser(nn.Module):
 
     def condition(self, z: Tensor, flat: Tensor) -> list[Tensor]:
         """What the blocks need of z (M, E) and of the flat code (M,): computed once per cell."""
-        cell = nn.functional.silu(z + self.code(flat))
+        cell = nn.functional.silu(z + lookup(self.code.weight, flat))
         return [block.get_submodule("modulate")(cell)[:, None] for block in self.blocks]
 
     def forward(self, x: Tensor, noise: Tensor, condition: list[Tensor]) -> Tensor:

@@ -56,7 +56,7 @@ class Descent:
     def _launch(self, stream: torch.cuda.Stream) -> Tensor:
         """The same on a GPU: the first steps kernel by kernel, the others from the graph."""
         if self.steps % AHEAD == 0:
-            torch.cuda.synchronize(self.rng.device)
+            torch.cuda.current_stream().synchronize()
         if self.steps <= EAGER:
             stream.wait_stream(torch.cuda.current_stream())
             with torch.cuda.stream(stream):

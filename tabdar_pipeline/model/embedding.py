@@ -24,6 +24,11 @@ def rank_features(rank: Tensor, frequencies: int) -> Tensor:
     return torch.cat([line, torch.sin(angle), torch.cos(angle)], dim=-1)
 
 
+def lookup(table: Tensor, which: Tensor) -> Tensor:
+    """Rows of a table (N, ...) by numbers of any shape (...): its gradient needs no sorting, as that of indexing does."""
+    return table.index_select(0, which.flatten()).unflatten(0, which.shape)
+
+
 class ColumnEmbedding(nn.Module):
     """The token of a cell: its column, its code, and where it lies on the line of ranks."""
 
@@ -53,5 +58,5 @@ class ColumnEmbedding(nn.Module):
         within = 0.5 * (1 + torch.erf(values * math.sqrt(0.5)))  # the residual is standard normal
         rank = self.low[flat] + (self.high[flat] - self.low[flat]) * within
         features = rank_features(rank, self.frequencies) * self.ordered[flat][..., None]
-        place = torch.einsum("bcf,cfe->bce", features, self.position[columns])
-        return place + (self.code(flat) + self.column[columns]).to(place.dtype)
+        place = torch.einsum("bcf,cfe->bce", features, lookup(self.position, columns))
+        return place + (lookup(self.code.weight, flat) + lookup(self.column, columns)).to(place.dtype)

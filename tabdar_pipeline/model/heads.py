@@ -4,7 +4,7 @@ B rows, C columns, G columns of one bucket, K codes of the widest of them, F ran
 """
 
 import math
-from itertools import groupby
+from itertools import chain, groupby
 
 import numpy as np
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tabdar_pipeline.model.config import ModelConfig
-from tabdar_pipeline.model.embedding import OWN, rank_features
+from tabdar_pipeline.model.embedding import OWN, lookup, rank_features
 from tabdar_pipeline.model.spec import CodeTable
 
 OCTAVES = 4  # of the rank features by which neighbours share weights
@@ -27,6 +27,7 @@ class CategoricalHeads(nn.Module):
     """
 
     shared: nn.Parameter | None
+    place: Tensor
 
     def __init__(self, table: CodeTable, config: ModelConfig) -> None:
         super().__init__()
@@ -35,7 +36,11 @@ class CategoricalHeads(nn.Module):
         nn.init.normal_(self.weight.weight, std=config.width**-0.5)
         self.register_parameter("shared", None)
         self.offsets = table.offsets
-        self.buckets = nn.ModuleList(Bucket(columns, table) for columns in buckets(table))
+        together = buckets(table)
+        self.buckets = nn.ModuleList(Bucket(columns, table) for columns in together)
+        where = {c: k for k, c in enumerate(chain.from_iterable(together))}
+        place = [where.get(c, len(where)) for c in range(len(table.offsets) - 1)]  # a single code's loss is 0
+        self.register_buffer("place", torch.tensor(place), persistent=False)
 
     def begin_with(self, odds: Tensor) -> None:
         """Start from how often codes (K,) occur: of many levels, that alone takes long to learn."""
@@ -67,10 +72,10 @@ class CategoricalHeads(nn.Module):
 
     def forward(self, z: Tensor, codes: Tensor) -> Tensor:
         """Conditions (B, C, E), true codes (B, C) -> cross-entropy (B, C)."""
-        loss = torch.zeros(codes.shape, device=z.device)
-        for bucket in self.buckets:
-            loss[:, bucket.get_buffer("columns")] = bucket(z, codes, self.weight, self.bias, self.shared)
-        return loss
+        losses = [bucket(z, codes, self.weight, self.bias, self.shared) for bucket in self.buckets]
+        return torch.cat([*losses, torch.zeros(len(z), 1, device=z.device)], dim=1).index_select(
+            1, self.place
+        )
 
 
 class Bucket(nn.Module):
@@ -107,16 +112,17 @@ class Bucket(nn.Module):
         if stride > 1:
             return self._sampled(z, codes, weight, bias, shared, stride)
         w = self._weights(weight, self.flat, self.places, shared)  # (G, K, E)
-        b = bias[self.flat][:, None] + self.padding  # (G, 1, K)
-        logits = torch.baddbmm(b.to(w.dtype), z[:, self.columns].transpose(0, 1), w.transpose(1, 2))
+        b = lookup(bias, self.flat)[:, None] + self.padding  # (G, 1, K)
+        seen = z.index_select(1, self.columns).transpose(0, 1)
+        logits = torch.baddbmm(b.to(w.dtype), seen, w.transpose(1, 2))
         truth = codes[:, self.columns].T.reshape(-1)
         loss = F.cross_entropy(logits.flatten(0, 1).float(), truth, reduction="none")
         return loss.view(len(self.columns), -1).T
 
     def _weights(self, weight: nn.Embedding, flat: Tensor, places: Tensor, shared: Tensor | None) -> Tensor:
         """Of codes (G, K) at these places (G, K, F), their own and what they share: (G, K, E)."""
-        own: Tensor = weight(flat)
-        return own if shared is None else own + places @ shared[self.columns]
+        own = lookup(weight.weight, flat)
+        return own if shared is None else own + places @ lookup(shared, self.columns)
 
     def _sampled(
         self, z: Tensor, codes: Tensor, weight: nn.Embedding, bias: Tensor, shared: Tensor | None, stride: int
@@ -133,7 +139,7 @@ class Bucket(nn.Module):
         b = bias[flat][:, None] + self.padding[:, :, k] + math.log(stride)
         w = self._weights(weight, flat, self.places[:, k], shared)
         of_truth = self._weights(weight, own, mine, shared)
-        seen = z[:, self.columns].transpose(0, 1)
+        seen = z.index_select(1, self.columns).transpose(0, 1)
         others = torch.baddbmm(b.to(w.dtype), seen, w.transpose(1, 2)).float()
         others = others.masked_fill((truth[:, :, None] == k) | beyond, -1e9)
         right = (seen * of_truth).sum(-1).float() + bias[own]
