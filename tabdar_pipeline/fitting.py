@@ -27,18 +27,12 @@ if TYPE_CHECKING:
 
     from tabdar_pipeline.model.batches import Rows
     from tabdar_pipeline.model.config import TrainConfig
+    from tabdar_pipeline.model.presets import Preset
     from tabdar_pipeline.model.spec import ColumnSpec
     from tabdar_pipeline.model.tabdar import TabDAR as Network
     from tabdar_pipeline.model.training import EpochRecord, Learner
     from tabdar_pipeline.sampling.engine import Visibility
 
-Preset = Literal["auto", "small", "medium", "large"]
-_SIZES = {
-    "small": {"width": 64, "layers": 0, "decoder_layers": 2, "memory_heads": 1},
-    "medium": {"width": 96, "layers": 0, "decoder_layers": 2, "memory_heads": 1},
-    "large": {"width": 192, "layers": 6, "heads": 6, "denoiser_width": 128},
-}
-_LEARNING_RATES = {"small": 7e-3, "medium": 6e-3, "large": 2e-3}
 _WARM = 0.4  # of the learning rate, where an earlier model is begun with: it must not be unlearned
 _EPOCH_STEPS = 75  # where the device likes so small a batch
 DEFAULT_SECONDS = 120.0
@@ -55,7 +49,7 @@ class FitSettings:
     epochs: int | None = None
     seed: int = 0
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    preset: Preset = "auto"
+    preset: "Preset" = "auto"
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     threads: int | None = None
     missing: Missing = "generated"
@@ -148,18 +142,21 @@ def fit_network(
     """Train until the budget is spent; the weights are those of the best validation loss."""
     from tabdar_pipeline.model import training
     from tabdar_pipeline.model.config import TrainConfig
+    from tabdar_pipeline.model.presets import SIZES, suited
 
     hardware = _hardware(settings)
-    preset = _preset(settings, hardware)
+    preset = suited(settings.preset, len(encoded), on_gpu=hardware.on_gpu)
+    size = SIZES[preset]
     chosen: dict[str, Any] = {
-        "batch": _batch(len(encoded), hardware.device.type),
-        "learning_rate": _LEARNING_RATES[preset] * (1.0 if warm is None else _WARM),
+        "batch": _batch(len(encoded), on_gpu=hardware.on_gpu),
+        "learning_rate": size.learning_rate * (1.0 if warm is None else _WARM),
+        "dropout": size.dropout,
         "reveal": design.reveal,
     }
     config = TrainConfig(**chosen | dict(design.training))
-    learner = _learner(encoded, codec, settings, hardware, config, {**_SIZES[preset], **design.sizes}, warm)
+    learner = _learner(encoded, codec, settings, hardware, config, {**size.network, **design.sizes}, warm)
     rows, validation = _rows(encoded, int(codec.offsets[-1]), settings.seed, hardware.device)
-    with _kept(learner, resume, _key(encoded, settings, config, warm)) as keep:
+    with _tf32(hardware), _kept(learner, resume, _key(encoded, settings, config, warm)) as keep:
         for record in training.train(
             learner,
             rows,
@@ -207,6 +204,10 @@ class _Hardware:
     device: "torch.device"
     precision: "torch.dtype"
 
+    @property
+    def on_gpu(self) -> bool:
+        return self.device.type == "cuda"
+
 
 def _hardware(settings: FitSettings) -> _Hardware:
     import torch
@@ -225,9 +226,23 @@ def _hardware(settings: FitSettings) -> _Hardware:
     if device.type == "cpu":
         torch.set_num_threads(settings.threads or max(1, runtime.cpus() // place.neighbours))
     bf16 = {"fp32": False, "bf16": True}.get(settings.precision)
-    if bf16 is None:
-        bf16 = cuda or _cpu_bf16()
+    if bf16 is None:  # a GPU has TF32, which is as fast at these sizes
+        bf16 = device.type == "cpu" and _cpu_bf16()
     return _Hardware(device, torch.bfloat16 if bf16 else torch.float32)
+
+
+@contextmanager
+def _tf32(hardware: _Hardware) -> Iterator[None]:
+    """On a GPU, matrix products take TF32."""
+    import torch
+
+    before = torch.get_float32_matmul_precision()
+    if hardware.on_gpu:
+        torch.set_float32_matmul_precision("high")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 def _cpu_bf16() -> bool:
@@ -236,13 +251,6 @@ def _cpu_bf16() -> bool:
 
     capabilities: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
-
-
-def _preset(settings: FitSettings, hardware: _Hardware) -> str:
-    """The size of the network that suits the device, where none is asked for."""
-    if settings.preset != "auto":
-        return settings.preset
-    return "large" if hardware.device.type == "cuda" else "small"
 
 
 def _learner(
@@ -281,9 +289,9 @@ def _occurring(encoded: EncodedTable, codec: TableCodec) -> NDArray[np.float32]:
     return np.concatenate([it / it.mean() for it in counts]).astype(np.float32)
 
 
-def _batch(rows: int, device: str) -> int:
+def _batch(rows: int, *, on_gpu: bool) -> int:
     """A power of two that gives an epoch some dozens of steps, within what the device likes."""
-    most = 256 if device == "cpu" else 4096
+    most = 1024 if on_gpu else 256
     return int(np.clip(2 ** round(np.log2(max(rows, 1) / _EPOCH_STEPS)), 16, most))
 
 

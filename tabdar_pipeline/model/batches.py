@@ -84,3 +84,11 @@ def noise(shape: tuple[int, ...], config: TrainConfig, rng: torch.Generator) -> 
     """log-normal noise levels and unit noise."""
     level, unit = (torch.randn(shape, generator=rng, device=rng.device) for _ in range(2))
     return torch.exp(config.noise_mean + config.noise_std * level), unit
+
+
+def kept(shape: tuple[int, ...], config: TrainConfig, rng: torch.Generator) -> Tensor | None:
+    """Dropout: 0 where a number of a token is hidden, else what keeps the mean; None where none is hidden."""
+    if not config.dropout:
+        return None
+    shown = torch.rand(shape, generator=rng, device=rng.device) >= config.dropout
+    return shown / (1 - config.dropout)

@@ -56,6 +56,7 @@ class TrainConfig:
     learning_rate: float = 7e-3  # of Adam
     matrix_rate: float = 3.0  # Muon's learning rate over Adam's; 0: Adam moves the matrices, too
     warmup: float = 0.03  # share of the budget
+    dropout: float = 0.0  # share of what tokens say that is hidden in training
     noise_levels: int = 1  # S, noise levels per condition vector
     noise_mean: float = -0.8  # of log sigma
     noise_std: float = 1.4

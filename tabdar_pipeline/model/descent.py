@@ -7,7 +7,7 @@ take longer to launch than to run. B rows.
 import torch
 from torch import Tensor
 
-from tabdar_pipeline.model.batches import Rows, batch, noise
+from tabdar_pipeline.model.batches import Rows, batch, kept, noise
 from tabdar_pipeline.model.config import TrainConfig
 from tabdar_pipeline.model.optimizer import Optimizer
 from tabdar_pipeline.model.tabdar import Loss, TabDAR
@@ -66,7 +66,7 @@ class Descent:
         if self.graph is None:
             self.graph = torch.cuda.CUDAGraph()
             self.graph.register_generator_state(self.rng)
-            with torch.cuda.graph(self.graph, stream=stream):
+            with torch.cuda.graph(self.graph, stream=stream, capture_error_mode="thread_local"):
                 self.loss = self._step()
         self.graph.replay()
         return self.loss
@@ -96,5 +96,6 @@ def step_loss(
 ) -> Loss:
     """The loss of these rows, in an order and with a noise that are drawn."""
     sigma, unit = noise((*rows.codes.shape, config.noise_levels), config, rng)
+    keep = kept((*rows.codes.shape, model.config.width), config, rng) if model.training else None
     with torch.autocast(rng.device.type, dtype=precision, enabled=precision != torch.float32):
-        return model.loss(batch(rows, config, rng), sigma, unit)
+        return model.loss(batch(rows, config, rng), sigma, unit, keep)

@@ -62,20 +62,21 @@ class TabDAR(nn.Module):
         numeric = [c for c, column in enumerate(columns) if any(column.continuous)]
         self.register_buffer("numeric", torch.tensor(numeric, dtype=torch.long), persistent=False)
 
-    def conditions(self, batch: Batch) -> Tensor:
-        """Z (B, C, E): each column given the columns revealed before it (paper, eq. 3)."""
+    def conditions(self, batch: Batch, keep: Tensor | None = None) -> Tensor:
+        """Z (B, C, E): each column given the columns revealed before it (paper, eq. 3); keep (B, C, E) is dropout's."""
         columns = torch.arange(batch.codes.shape[1], device=batch.codes.device)
         tokens = self.embedding(columns, batch.codes, batch.values)
+        tokens = tokens if keep is None else tokens * keep.to(tokens.dtype)
         start = torch.nn.functional.pad(batch.times, (1, 0), value=-1)  # the register comes first
         states = self.backbone.encode(tokens, conceal(batch.times, start, strict=False))
         return self.backbone.decode(states, columns, conceal(batch.times, batch.times, strict=True))
 
-    def loss(self, batch: Batch, sigma: Tensor, noise: Tensor) -> Loss:
+    def loss(self, batch: Batch, sigma: Tensor, noise: Tensor, keep: Tensor | None = None) -> Loss:
         """Cross-entropy of codes and denoising loss of residuals (paper, eq. 8), mean over rows.
 
-        sigma, noise: (B, C, S).
+        sigma, noise: (B, C, S); keep (B, C, E), where tokens are dropped out.
         """
-        z = self.conditions(batch)
+        z = self.conditions(batch, keep)
         categorical = (self.heads(z, batch.codes) * batch.weight).sum() / len(z)
         flat = batch.codes + self.offsets
         weight = (batch.weight * self.continuous[flat]).flatten()
@@ -85,7 +86,7 @@ class TabDAR(nn.Module):
         )
         condition = self.denoiser.condition(z_cells, codes)
         error = denoising_loss(
-            lambda x, level: self.denoiser(x, level, condition).float(), y[:, None], level, unit
+            lambda x, c_noise: self.denoiser(x, c_noise, condition).float(), y[:, None], level, unit
         )  # (M, S)
         denoising = (error.mean(dim=1) * weight[cells]).sum() / len(z)
         return Loss(categorical, denoising)
