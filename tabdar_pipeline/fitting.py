@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from tabdar_pipeline.sampling.engine import Visibility
 
 _WARM = 0.4  # of the learning rate, where an earlier model is begun with: it must not be unlearned
+_CORES = 4  # that so small a network keeps busy
 _EPOCH_STEPS = 75  # where the device likes so small a batch
 DEFAULT_SECONDS = 120.0
 KEEP_EVERY_S = 60.0
@@ -83,6 +84,7 @@ class Beginning:
     """An earlier model of the same table, whose weights the new one begins with."""
 
     network: "Network"
+    preset: str
     fingerprint: str
 
 
@@ -142,10 +144,10 @@ def fit_network(
     """Train until the budget is spent; the weights are those of the best validation loss."""
     from tabdar_pipeline.model import training
     from tabdar_pipeline.model.config import TrainConfig
-    from tabdar_pipeline.model.presets import SIZES, suited
+    from tabdar_pipeline.model.presets import SIZES
 
     hardware = _hardware(settings)
-    preset = suited(settings.preset, len(encoded), on_gpu=hardware.on_gpu)
+    preset = _preset(encoded, settings, hardware) if warm is None else warm.preset
     size = SIZES[preset]
     chosen: dict[str, Any] = {
         "batch": _batch(len(encoded), on_gpu=hardware.on_gpu),
@@ -251,6 +253,15 @@ def _cpu_bf16() -> bool:
 
     capabilities: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+
+
+def _preset(encoded: EncodedTable, settings: FitSettings, hardware: _Hardware) -> str:
+    """The size of the network that was asked for, or that suits the table, the budget and the device."""
+    from tabdar_pipeline.model.presets import suited
+
+    rows, columns = encoded.codes.shape
+    core_seconds = min(settings.threads or runtime.cpus(), _CORES) * (settings.seconds or 0.0)
+    return suited(settings.preset, rows, columns, core_seconds, on_gpu=hardware.on_gpu)
 
 
 def _learner(

@@ -107,7 +107,7 @@ class TabDAR:
             settings,
             progress=progress,
             resume=resume,
-            warm=None if warm is None else Beginning(warm.network, warm.fingerprint),
+            warm=None if warm is None else Beginning(warm.network, warm.settings["preset"], warm.fingerprint),
             design=design,
             started=started,
         )

@@ -81,7 +81,7 @@ class Train(dg.Model, dg.Resolvable):
     ] = "auto"
     preset: Annotated[
         Literal["auto", "small", "medium", "large"],
-        Field(description="Size of the network; auto: large on a GPU, from 5,000 rows on; else small."),
+        Field(description="Size of the network; auto: by rows, columns, budget and device."),
     ] = "auto"
     holdout: Annotated[
         float, Field(gt=0, lt=1, description="Share of the rows that is never trained on: the floor.")

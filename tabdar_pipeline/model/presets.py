@@ -6,6 +6,9 @@ from typing import Literal
 
 Preset = Literal["auto", "small", "medium", "large"]
 ENOUGH_ROWS = 5000  # of which a large network learns more than a small one, and does not learn them by heart
+CELL_SECONDS = (
+    0.004  # of a core: some 160 epochs of a large network, after which it is better than a small one
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,12 +29,15 @@ SIZES = {
 }
 
 
-def suited(preset: Preset, rows: int, *, on_gpu: bool) -> str:
-    """The preset that was asked for, or that suits so many rows and the device.
+def suited(preset: Preset, rows: int, columns: int, core_seconds: float, *, on_gpu: bool) -> str:
+    """The preset that was asked for, or that suits the table, the budget and the device.
 
-    >>> suited("auto", 30_000, on_gpu=True), suited("auto", 30_000, on_gpu=False), suited("medium", 900, on_gpu=True)
-    ('large', 'small', 'medium')
+    >>> suited("auto", 30_000, 15, core_seconds=240, on_gpu=False), suited("auto", 30_000, 15, core_seconds=3600, on_gpu=False)
+    ('small', 'large')
+    >>> suited("auto", 30_000, 15, core_seconds=60, on_gpu=True), suited("medium", 900, 15, core_seconds=60, on_gpu=True)
+    ('large', 'medium')
     """
     if preset != "auto":
         return preset
-    return "large" if on_gpu and rows >= ENOUGH_ROWS else "small"
+    time = on_gpu or core_seconds >= CELL_SECONDS * rows * columns
+    return "large" if time and rows >= ENOUGH_ROWS else "small"
