@@ -64,7 +64,7 @@ def main() -> None:
     np.random.seed(0)  # noqa: NPY002 - the peers draw from it
     rows = pd.read_parquet(train)
     discrete = [c for c in rows if not pd.api.types.is_numeric_dtype(rows[c])]
-    rows[discrete] = rows[discrete].fillna("missing")
+    rows[discrete] = rows[discrete].fillna("missing").astype(object)  # arfpy knows no other strings
     learn = {"ctgan": ctgan, "tvae": tvae, "copula": copula, "arf": arf}[name]
     started = time.perf_counter()
     sample = learn(rows, discrete, int(epochs))
