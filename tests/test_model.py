@@ -8,10 +8,11 @@ import pytest
 import torch
 
 from tabdar_pipeline.model.backbone import conceal
-from tabdar_pipeline.model.batches import reveal_times
+from tabdar_pipeline.model.batches import kept, reveal_times
 from tabdar_pipeline.model.config import ModelConfig, TrainConfig
 from tabdar_pipeline.model.diffusion import denoise, denoising_loss
 from tabdar_pipeline.model.heads import CategoricalHeads
+from tabdar_pipeline.model.muon import DECAY, MOMENTUM, Muon
 from tabdar_pipeline.model.optimizer import Optimizer
 from tabdar_pipeline.model.spec import CodeTable, ColumnSpec
 from tabdar_pipeline.model.tabdar import Batch, TabDAR
@@ -194,6 +195,50 @@ def test_each_weight_is_moved_by_one_optimizer(network: TabDAR) -> None:
 
     assert uneven.max() > 100 * uneven.min()
     assert lengths.max() < 5 * lengths.min()
+
+
+def test_muon_is_that_of_torch() -> None:
+    """Matrices of several shapes, all of a shape at once, give what they give one by one."""
+    rng = torch.Generator().manual_seed(0)
+    shapes = [(16, 16), (16, 16), (32, 16), (16, 32)]
+    ours, theirs = ([torch.nn.Parameter(torch.ones(shape)) for shape in shapes] for _ in range(2))
+    mine = Muon(ours)
+    other = torch.optim.Muon(theirs, 0.01, DECAY, MOMENTUM, adjust_lr_fn="match_rms_adamw")
+    for _ in range(5):
+        for a, b in zip(ours, theirs, strict=True):
+            a.grad = b.grad = torch.randn(a.shape, generator=rng)
+        mine.step(torch.tensor(0.01), torch.tensor(data=True))
+        other.step()
+
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-3)
+
+
+def test_gradients_that_are_not_finite_move_nothing(network: TabDAR) -> None:
+    """No weight, and nothing that later steps would be moved by."""
+    it = Optimizer(network, TrainConfig())
+    for weight in network.parameters():
+        weight.grad = torch.ones_like(weight)
+    it.step(torch.tensor(0.5), torch.tensor(data=True))
+    before = copy.deepcopy(network.state_dict()), {k: v.clone() for k, v in it.tensors().items()}
+    for weight in network.parameters():
+        weight.grad = torch.full_like(weight, torch.nan)
+    it.step(torch.tensor(0.5), torch.tensor(data=False))
+
+    torch.testing.assert_close((network.state_dict(), it.tensors()), before)
+
+
+def test_dropout_hides_a_share_of_what_tokens_say(network: TabDAR) -> None:
+    """In training only; what is shown grows, so that the mean stays."""
+    keep = kept((100, 4, 16), TrainConfig(dropout=0.25), torch.Generator().manual_seed(0))
+    assert keep is not None
+    assert abs((keep == 0).float().mean() - 0.25) < 0.03
+    assert abs(keep.mean() - 1) < 0.03
+
+    it = batch(torch.tensor([[0, 1, 2, 3]]).repeat(100, 1))
+    whole, hidden = network.conditions(it), network.conditions(it, keep)
+    torch.testing.assert_close(hidden[:, 0], whole[:, 0])  # sees no column
+    assert not torch.equal(hidden[:, 3], whole[:, 3])
+    assert kept((100, 4, 16), TrainConfig(), torch.Generator()) is None
 
 
 def test_the_configuration_refuses_what_cannot_be() -> None:

@@ -28,7 +28,8 @@ class ComputeResource(dg.ConfigurableResource[None]):
     )
     threads: int | None = Field(default=None, description="CPU threads; as many as this process may use.")
     precision: Literal["auto", "fp32", "bf16"] = Field(
-        default="auto", description="auto: bfloat16 where the hardware multiplies it."
+        default="auto",
+        description="auto: bf16 where a CPU multiplies it in hardware, else fp32, on a GPU as TF32.",
     )
 
     def settings(self) -> FitSettings:

@@ -12,6 +12,7 @@ from tabdar_pipeline.cli.options import (
     Device,
     JsonOption,
     MissingName,
+    Precision,
     Preset,
     SeedOption,
     TableOption,
@@ -36,7 +37,12 @@ def fit(
     epochs: Annotated[int | None, typer.Option(help="Budget in epochs, instead.")] = None,
     seed: SeedOption = 0,
     device: Annotated[Device, typer.Option(help="Where to train.")] = Device.auto,
-    preset: Annotated[Preset, typer.Option(help="Size of the network.")] = Preset.auto,
+    preset: Annotated[
+        Preset, typer.Option(help="Size of the network; auto: by rows, columns, budget and device.")
+    ] = Preset.auto,
+    precision: Annotated[
+        Precision, typer.Option(help="auto: bf16 where a CPU multiplies it in hardware, else fp32.")
+    ] = Precision.auto,
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; as many as there are.")] = None,
     missing: Annotated[
         MissingName,
@@ -72,6 +78,7 @@ def fit(
         seed=seed,
         device=device.value,
         preset=preset.value,
+        precision=precision.value,
         threads=threads,
         missing=missing.value,
     )

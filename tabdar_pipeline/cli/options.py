@@ -26,6 +26,14 @@ class Preset(StrEnum):
     large = "large"
 
 
+class Precision(StrEnum):
+    """What matrix products are computed in."""
+
+    auto = "auto"
+    fp32 = "fp32"
+    bf16 = "bf16"
+
+
 class MissingName(StrEnum):
     """What a missing cell is."""
 

@@ -183,7 +183,7 @@ def _record(
     if not math.isfinite(total):
         raise TrainingError(
             f"the validation loss must be finite, however it is {total} after step {it.state.step}. "
-            "Fit again with another seed, or with --precision fp32."
+            "Fit again with another seed, or with precision fp32 (`--precision`, or of the compute resource)."
         )
     best = total < it.state.best_loss
     if best:
