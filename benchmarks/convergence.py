@@ -25,9 +25,11 @@ from models import cpu_seconds
 
 from tabdar_pipeline.codec.encoded import EncodedTable
 from tabdar_pipeline.fitting import OURS, PAPER, Design, FitSettings, column_specs, fit_codec
-from tabdar_pipeline.model import training
+from tabdar_pipeline.model import batches, training
+from tabdar_pipeline.model.batches import Rows
 from tabdar_pipeline.model.config import ModelConfig, TrainConfig
 from tabdar_pipeline.model.diffusion import denoising_loss
+from tabdar_pipeline.model.presets import SIZES
 from tabdar_pipeline.model.tabdar import TabDAR
 from tabdar_pipeline.model.workers import Workers
 from tabdar_pipeline.schemas.infer import infer_schema
@@ -56,7 +58,9 @@ def followed(rows: pa.Table, seconds: float, design: Design) -> Iterator[dict]:
     codec = fit_codec(rows, schema, None, FitSettings(), design)
     encoded = codec.encode(rows, schema, np.random.default_rng(0))
     torch.manual_seed(0)
-    network, config = TabDAR(column_specs(codec), ModelConfig()), TrainConfig(reveal=design.reveal)
+    network = TabDAR(column_specs(codec), ModelConfig(**SIZES["small"].network))
+    network.heads.share(fresh=True)
+    config = TrainConfig(reveal=design.reveal)
     order, learner = (
         np.random.default_rng(0).permutation(len(encoded)),
         training.learner(network, config, 0, Workers()),
@@ -71,15 +75,15 @@ def followed(rows: pa.Table, seconds: float, design: Design) -> Iterator[dict]:
         yield spent | costs(learner.average.eval(), asked, config, names)
 
 
-def tensors(encoded: EncodedTable) -> training.Rows:
-    return training.Rows(*map(torch.from_numpy, (encoded.codes, encoded.values, encoded.known)))
+def tensors(encoded: EncodedTable) -> Rows:
+    return Rows(*map(torch.from_numpy, (encoded.codes, encoded.values, encoded.known)))
 
 
 @torch.no_grad()
-def costs(network: TabDAR, held: training.Rows, config: TrainConfig, names: list[str]) -> dict:
+def costs(network: TabDAR, held: Rows, config: TrainConfig, names: list[str]) -> dict:
     """Nats a cell of each column, and the denoising loss by noise level and by column."""
     rng = torch.Generator().manual_seed(0)
-    batch = training.batch(held, config, rng)
+    batch = batches.batch(held, config, rng)
     z = network.conditions(batch)
     codes = network.heads(z, batch.codes)
     flat = batch.codes + network.offsets

@@ -22,8 +22,9 @@ from torch import Tensor, nn
 from tabdar_pipeline.codec.number import NumberCodec
 from tabdar_pipeline.codec.table import TableCodec, decode_column
 from tabdar_pipeline.fitting import PAPER
-from tabdar_pipeline.model import training
+from tabdar_pipeline.model import batches, training
 from tabdar_pipeline.model.backbone import Block, Blocks
+from tabdar_pipeline.model.batches import Rows
 from tabdar_pipeline.model.config import ModelConfig, TrainConfig
 from tabdar_pipeline.model.denoiser import DenoiserBlock
 from tabdar_pipeline.model.diffusion import denoise
@@ -102,7 +103,7 @@ class Network(nn.Module):
 
     def __init__(self, levels: list[int], groups: int, size: int, config: ModelConfig) -> None:
         super().__init__()
-        width, self.groups = config.width, groups
+        self.config, width, self.groups = config, config.width, groups
         table = CodeTable.of([ColumnSpec(n) for n in levels])
         self.register_buffer("offsets", torch.from_numpy(table.offsets[:-1].copy()))
         self.number = nn.Parameter(torch.randn(groups, size, width) * size**-0.5)
@@ -141,8 +142,9 @@ class Network(nn.Module):
             h = block(h, block.modulate(cell)[:, None], level)
         return self.out(h)[:, 0]
 
-    def loss(self, batch: Batch, sigma: Tensor, noise: Tensor) -> Loss:
-        """As ours; sigma and noise are (B, T, D), and a token has one noise level."""
+    def loss(self, batch: Batch, sigma: Tensor, noise: Tensor, keep: Tensor | None = None) -> Loss:
+        """As ours; sigma and noise are (B, T, D), and a token has one noise level. It has no dropout."""
+        assert keep is None
         codes = batch.codes[:, self.groups :]
         z = self.conditions(codes, batch.values, batch.times == 0)
         weight = batch.weight[:, self.groups :]
@@ -192,7 +194,7 @@ class Published:
         rows, learner = self._rows(table), training.learner(self.network, config, seed, Workers())
         order = torch.from_numpy(np.random.default_rng(seed).permutation(len(rows)))
         held = min(len(rows) // 20, HELD)
-        counts = patch.object(training, "reveal_times", one_count)
+        counts = patch.object(batches, "reveal_times", one_count)
         with counts if self.switches.count_a_batch else nullcontext():
             for _ in training.train(
                 learner,
@@ -206,13 +208,13 @@ class Published:
                 pass
         self.network.load_state_dict(learner.best)
 
-    def _rows(self, table: pa.Table) -> training.Rows:
+    def _rows(self, table: pa.Table) -> Rows:
         codes = [codec.encode(table[name].combine_chunks()) for codec, name in self.categories]
         blank = [np.zeros(len(table), np.int64)] * self.groups
         coded = np.stack([*blank, *codes], axis=1).astype(np.int32)
         values = self.numbers.scores(table).reshape(-1, self.groups, self.size).astype(np.float32)
         arrays = np.maximum(coded, 0), values, coded >= 0
-        return training.Rows(*map(torch.from_numpy, arrays))
+        return Rows(*map(torch.from_numpy, arrays))
 
     @torch.no_grad()
     def sample(self, rows: int, rng: torch.Generator) -> pa.Table:

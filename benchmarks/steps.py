@@ -17,16 +17,18 @@ from halves import RESULTS, halves, keep, parser
 from models import cpu_seconds
 
 from tabdar_pipeline import TabDAR
-from tabdar_pipeline.model import training
+from tabdar_pipeline.model import descent, training
 from tabdar_pipeline.model.backbone import Block
+from tabdar_pipeline.model.batches import Rows
 from tabdar_pipeline.model.denoiser import Denoiser
 from tabdar_pipeline.model.embedding import ColumnEmbedding
 from tabdar_pipeline.model.heads import CategoricalHeads
+from tabdar_pipeline.model.muon import Muon
 from tabdar_pipeline.sampling.stopwatch import Stopwatch
 
 RECORDS = RESULTS / "steps.json"
 PARTS: dict[str, list[tuple[Any, str]]] = {
-    "rows, orders and noise": [(training, "batch"), (training, "noise"), (training.Rows, "take")],
+    "rows, orders and noise": [(descent, "batch"), (descent, "noise"), (Rows, "take")],
     "tokens": [(ColumnEmbedding, "forward")],
     "attention and MLPs": [(Block, "forward")],
     "heads": [(CategoricalHeads, "forward")],
@@ -34,8 +36,8 @@ PARTS: dict[str, list[tuple[Any, str]]] = {
     "backward": [(torch.Tensor, "backward")],
     "norm of the gradient": [(torch.nn.utils, "clip_grad_norm_")],
     "Adam": [(torch.optim.Adam, "step")],
-    "Muon": [(torch.optim.Muon, "step")],
-    "average of weights": [(training, "_follow")],
+    "Muon": [(Muon, "step")],
+    "average of weights": [(descent.Descent, "_follow")],
     "validation": [(training, "_record")],
 }
 
