@@ -139,6 +139,18 @@ def test_a_budget_of_seconds_is_kept() -> None:
     assert model.history[-1].budget == 1.0
 
 
+def test_a_long_budget_trains_a_large_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And what begins with it is as large, whatever its budget."""
+    monkeypatch.setattr("tabdar_pipeline.model.presets.CELL_SECONDS", 1e-6)
+    large = TabDAR.fit(dependent(5000), seconds=3, seed=0)
+    next_day = TabDAR.fit(dependent(5000), epochs=1, seed=0, warm=large)
+    few_rows, epochs = TabDAR.fit(dependent(500), seconds=1), TabDAR.fit(dependent(5000), epochs=1)
+
+    assert large.settings["preset"] == next_day.settings["preset"] == "large"
+    assert large.settings["train"]["dropout"] > 0
+    assert few_rows.settings["preset"] == epochs.settings["preset"] == "small"
+
+
 def test_a_budget_that_is_over_before_the_first_step_is_refused() -> None:
     """An untrained model is none."""
     with pytest.raises(
