@@ -245,4 +245,6 @@ def test_the_configuration_refuses_what_cannot_be() -> None:
     """The rule, the fact, the next step."""
     with pytest.raises(Exception, match="multiple of heads, however: width=65"):
         ModelConfig(width=65)
+    with pytest.raises(Exception, match="denoiser_width must be at least 1, however it is 0"):
+        ModelConfig(denoiser_width=0)
     assert TrainConfig().reveal == "cached"

@@ -29,8 +29,9 @@ class ModelConfig:
                 raise UsageError(
                     f"{name} must be a whole number up to {MOST:,}, however: {size!r}. Correct it."
                 )
-        if not self.heads:
-            raise UsageError("heads must be at least 1, however there are none. Choose another number.")
+        for name in ("width", "heads", "expansion", "denoiser_width"):
+            if not getattr(self, name):
+                raise UsageError(f"{name} must be at least 1, however it is 0. Choose another number.")
         if self.width % self.heads:
             raise UsageError(
                 f"width must be a multiple of heads, however: width={self.width}, "
