@@ -72,7 +72,7 @@ class Descent:
         return self.loss
 
     def _step(self) -> Tensor:
-        self.optimizer.zero_grad()
+        self.model.zero_grad()
         loss = step_loss(self.model, self.rows.take(self.batch), self.config, self.rng, self.precision).total
         loss.backward()
         self.workers.average([p.grad for p in self.model.parameters() if p.grad is not None])

@@ -36,13 +36,6 @@ class Optimizer:
         setattr(self.adam, "found_inf", (~finite).float())  # noqa: B010  as torch's GradScaler tells it
         self.adam.step()
 
-    def zero_grad(self) -> None:
-        """Forget the gradients."""
-        self.adam.zero_grad()
-        for stack in self.muon.stacks:
-            for weight in stack:
-                weight.grad = None
-
     def tensors(self) -> dict[str, Tensor]:
         """The moments, by name."""
         moments = {
