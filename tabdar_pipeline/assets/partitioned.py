@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from tabdar_pipeline import __version__
 from tabdar_pipeline.assets import shelf
@@ -26,6 +25,7 @@ from tabdar_pipeline.schemas.table import TableSchema
 from tabdar_pipeline.schemas.types import arrow_type
 from tabdar_pipeline.warehouse.clashes import first_clash
 from tabdar_pipeline.warehouse.duckdb import Warehouse
+from tabdar_pipeline.warehouse.files import read_parquet
 from tabdar_pipeline.warehouse.names import did_you_mean, identifier
 from tabdar_pipeline.warehouse.publish import Partition, Release, releases
 from tabdar_pipeline.warehouse.releases import recorded
@@ -65,7 +65,7 @@ class Due:
 def whole(plan: Plan) -> tuple[Snapshot, pa.Table]:
     """The last snapshot of the whole source, whatever the partition."""
     taken = shelf.snapshot(plan.root)
-    return taken, pq.read_table(taken.path, columns=[*taken.sql_types], partitioning=None)
+    return taken, read_parquet(taken.path, [*taken.sql_types])
 
 
 def take_part(plan: Plan) -> Snapshot:

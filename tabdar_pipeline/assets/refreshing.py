@@ -5,7 +5,6 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from tabdar_pipeline import checkpoint
 from tabdar_pipeline.assets import partitioned, served, shelf, steps
@@ -20,6 +19,7 @@ from tabdar_pipeline.release.refresh import Demand, Refresh, RefreshPolicy, Way,
 from tabdar_pipeline.schemas.contract import Contract
 from tabdar_pipeline.schemas.drift import Difference, differences
 from tabdar_pipeline.warehouse.duckdb import Warehouse
+from tabdar_pipeline.warehouse.files import read_parquet
 from tabdar_pipeline.warehouse.publish import Release, releases
 from tabdar_pipeline.warehouse.references import Bound, released
 
@@ -228,7 +228,7 @@ def _compare(plan: Plan, last: Served, rows: pa.Table, contract: Contract) -> _C
     if not path.is_file():
         fact = "the snapshot that the model was fitted on is gone"
         return _Compared((*demands, Demand(Way.FIT, fact)), changed, None)
-    figures = drift(pq.read_table(path, partitioning=None), rows, before.schema, plan.fit.seed)
+    figures = drift(read_parquet(path), rows, before.schema, plan.fit.seed)
     return _Compared((*demands, *drifted(plan.refresh, figures)), changed, figures)
 
 

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from tabdar_pipeline import checkpoint
 from tabdar_pipeline.assets import leftovers, models, partitioned, retiring, served, shelf
@@ -25,6 +24,7 @@ from tabdar_pipeline.schemas.infer import infer_schema
 from tabdar_pipeline.schemas.suite import SuiteResult, run_suite
 from tabdar_pipeline.warehouse.catalog import describe
 from tabdar_pipeline.warehouse.duckdb import Warehouse
+from tabdar_pipeline.warehouse.files import read_parquet
 from tabdar_pipeline.warehouse.publish import Release, publish, refuse_unservable
 from tabdar_pipeline.warehouse.references import Bound, bind, referable, released
 from tabdar_pipeline.warehouse.snapshot import Snapshot, snapshot
@@ -73,7 +73,7 @@ def take_snapshot(plan: Plan, warehouse: Warehouse) -> Checked:
     if plan.folder is not None:
         leftovers.settle_copies(warehouse, plan.folder)
     taken = snapshot(warehouse, plan.table, plan.home / "snapshots", plan.selection)
-    table = pq.read_table(taken.path, partitioning=None)
+    table = read_parquet(taken.path)
     inferred = plan.contract is None
     contract = (
         _inferred(plan, taken, table, warehouse) if plan.contract is None else Contract.read(plan.contract)
@@ -90,7 +90,7 @@ def take_snapshot(plan: Plan, warehouse: Warehouse) -> Checked:
 def take_part(plan: Plan, warehouse: Warehouse) -> None:
     """Give a partition with a model of its own a snapshot and a contract of its own; the whole was held against its."""
     taken = partitioned.take_part(plan)
-    table = pq.read_table(taken.path, partitioning=None)
+    table = read_parquet(taken.path)
     declared = None if plan.contract is None else Contract.read(plan.contract)
     _accept(plan, taken, declared or _inferred(plan, taken, table, warehouse))
 
@@ -189,7 +189,7 @@ def judge_candidate(plan: Plan, progress: Callable[[str, float], None]) -> Judge
     from tabdar_pipeline.synthesizer import TabDAR
 
     taken, rows, contract = last_snapshot(plan)
-    candidate, parts = pq.read_table(plan.desk / CANDIDATE, partitioning=None), partitioned.beside(plan, rows)
+    candidate, parts = read_parquet(plan.desk / CANDIDATE), partitioned.beside(plan, rows)
     figures = evaluate(
         parts.train,
         parts.holdout,
@@ -322,7 +322,7 @@ def last_snapshot(plan: Plan) -> tuple[Snapshot, pa.Table, Contract]:
     """The snapshot that was taken last, its rows and the contract they satisfy, without what is left out."""
     taken = shelf.snapshot(plan.home)
     contract = Contract.read(plan.home / CONTRACT)
-    rows = pq.read_table(taken.path, partitioning=None).select(contract.schema.names)
+    rows = read_parquet(taken.path, list(contract.schema.names))
     return taken, rows, contract
 
 

@@ -14,6 +14,7 @@ import pyarrow.parquet
 from tabdar_pipeline.errors import SourceError, UsageError
 from tabdar_pipeline.warehouse.catalog import Selection, readable, select
 from tabdar_pipeline.warehouse.duckdb import Connection, Warehouse, fact, in_memory
+from tabdar_pipeline.warehouse.gathering import gathered
 from tabdar_pipeline.warehouse.names import literal
 
 _BATCH = 100_000  # rows
@@ -41,10 +42,20 @@ def read_table(path: Path, name: str | None = None) -> tuple[pa.Table, dict[str,
     if not path.is_file():
         raise SourceError(f"a source must exist, however {str(path)!r} does not. Correct the path.")
     try:
-        return _from_csv(path) if suffix == ".csv" else (_from_parquet(path), {})
+        return _from_csv(path) if suffix == ".csv" else (read_parquet(path), {})
     except (duckdb.Error, pa.ArrowInvalid, OSError) as error:
         kind = suffix[1:]
         raise SourceError(f"{str(path)!r} must be {kind}, however: {fact(error)}. Write it again.") from error
+
+
+def read_parquet(path: Path, columns: list[str] | None = None) -> pa.Table:
+    """The rows of one parquet file, all columns or these."""
+    with pyarrow.parquet.ParquetFile(path) as file:
+        batches, schema = file.iter_batches(_BATCH, columns=columns), file.schema_arrow
+        if columns is None:
+            return gathered(batches, schema)
+        kinds = pa.schema([schema.field(name) for name in columns], schema.metadata)
+        return gathered((batch.select(columns) for batch in batches), kinds)
 
 
 def write_query(connection: Connection, query: str, path: Path) -> int:
@@ -91,15 +102,16 @@ def _from_database(path: Path, name: str | None) -> tuple[pa.Table, dict[str, st
     warehouse = Warehouse(path)
     with warehouse.connect(read_only=True) as connection, readable(name):
         selected = select(connection, warehouse, name, Selection())
-        return connection.sql(selected.query).to_arrow_table(), selected.sql_types
-
-
-def _from_parquet(path: Path) -> pa.Table:
-    return pyarrow.parquet.read_table(path, partitioning=None)
+        return _answered(connection, selected.query), selected.sql_types
 
 
 def _from_csv(path: Path) -> tuple[pa.Table, dict[str, str]]:
     with in_memory() as connection:
         query = f"SELECT * FROM read_csv({_exactly(path)}, sample_size = -1, hive_partitioning = false)"
         types = {row[0]: row[1] for row in connection.execute(f"DESCRIBE {query}").fetchall()}
-        return connection.sql(query).to_arrow_table(), types
+        return _answered(connection, query), types
+
+
+def _answered(connection: Connection, query: str) -> pa.Table:
+    with connection.sql(query).to_arrow_reader(_BATCH) as reader:
+        return gathered(reader, reader.schema)

@@ -1,0 +1,57 @@
+"""Rows that come in batches, as one table: in memory where they are few, else in a file that may leave it again."""
+
+import os
+import tempfile
+from collections.abc import Iterable, Iterator
+from itertools import chain
+from typing import IO
+
+import pyarrow as pa
+
+IN_MEMORY = 2**28  # bytes of rows that are in no file
+
+
+def gathered(batches: Iterable[pa.RecordBatch], schema: pa.Schema, most: int | None = None) -> pa.Table:
+    """All batches as a table; of more than so many bytes it lies in a file without a name that goes when it does.
+
+    The file lies where TMPDIR says. What the disk has no room for stays in memory.
+
+    >>> rows = pa.table({"a": [1, 2, 3]})
+    >>> gathered(rows.to_batches(), rows.schema, most=0).equals(rows)
+    True
+    """
+    limit = IN_MEMORY if most is None else most
+    kept: list[pa.RecordBatch] = []
+    coming = iter(batches)
+    size = 0
+    for batch in coming:
+        kept.append(batch)
+        size += batch.nbytes
+        if size > limit and os.name == "posix":  # elsewhere a file that is mapped cannot lose its name
+            return _mapped(chain(kept, coming), schema)
+    return pa.Table.from_batches(kept, schema)
+
+
+def _mapped(batches: Iterator[pa.RecordBatch], schema: pa.Schema) -> pa.Table:
+    with tempfile.NamedTemporaryFile(prefix="tabdar-", suffix=".arrow", buffering=0) as file:
+        rest = _written(batches, schema, file)
+        if not file.tell():
+            return pa.Table.from_batches(rest, schema)
+        with pa.memory_map(file.name) as source:
+            rows = pa.ipc.open_stream(source).read_all()
+    return pa.concat_tables([rows, pa.Table.from_batches(rest, schema)]) if rest else rows
+
+
+def _written(batches: Iterator[pa.RecordBatch], schema: pa.Schema, file: IO[bytes]) -> list[pa.RecordBatch]:
+    """Write the batches while the disk has room; those for which it has none."""
+    whole = 0
+    stream = pa.ipc.new_stream(pa.PythonFile(file, "w"), schema)
+    for batch in batches:
+        try:
+            stream.write_batch(batch)
+        except OSError:
+            file.truncate(whole)
+            file.seek(whole)
+            return [batch, *batches]
+        whole = file.tell()
+    return []
