@@ -15,6 +15,11 @@ import pandas as pd
 
 Fill = Callable[[pd.DataFrame], pd.DataFrame]
 COPIES = 5  # of imputers that draw: an estimate is their mean, or the most frequent category
+CLASSIFIERS = [
+    "random_forest",
+    "logistic_regression",
+    "catboost",
+]  # of hyperimpute: XGBoost stops where there are two classes
 
 
 def main() -> None:
@@ -81,7 +86,8 @@ def hyperimpute(train: pd.DataFrame, categories: list[str]) -> Fill:
 
     def fill(masked: pd.DataFrame) -> pd.DataFrame:
         both = pd.DataFrame(np.concatenate([known, coding.encode(masked)]))
-        filled = Imputers().get("hyperimpute", random_state=0).fit_transform(both)
+        chosen = Imputers().get("hyperimpute", classifier_seed=CLASSIFIERS, random_state=0)
+        filled = chosen.fit_transform(both)
         return coding.fill(masked, filled.to_numpy(float)[len(known) :])
 
     return fill
