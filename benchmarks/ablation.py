@@ -69,6 +69,7 @@ ALONE: dict[str, Ours | published.Switches] = {
     "Adam alone": Ours(Design(training={"matrix_rate": 0.0, "learning_rate": 5e-3})),
     "two encoder blocks": Ours(Design(sizes={"layers": 2})),
     "no average of weights": Ours(Design(training={"ema_steps": 0.0})),
+    "no dropout": Ours(Design(training={"dropout": 0.0})),
 }
 JOBS = ("ours", "reveal: mixed", "reveal: paper", "+ only what is visible is encoded")
 

@@ -17,15 +17,13 @@ class Size:
 
     network: Mapping[str, int]  # of ModelConfig
     learning_rate: float
-    dropout: float = 0.0
+    dropout: float
 
 
 SIZES = {
-    "small": Size({"width": 64, "layers": 0, "decoder_layers": 2, "memory_heads": 1}, 7e-3),
-    "medium": Size({"width": 96, "layers": 0, "decoder_layers": 2, "memory_heads": 1}, 6e-3),
-    "large": Size(
-        {"width": 128, "heads": 4, "layers": 0, "decoder_layers": 3, "memory_heads": 2}, 5e-3, dropout=0.1
-    ),
+    "small": Size({"width": 64, "layers": 0, "decoder_layers": 2, "memory_heads": 1}, 7e-3, 0.05),
+    "medium": Size({"width": 96, "layers": 0, "decoder_layers": 2, "memory_heads": 1}, 6e-3, 0.05),
+    "large": Size({"width": 128, "heads": 4, "layers": 0, "decoder_layers": 3, "memory_heads": 2}, 5e-3, 0.1),
 }
 
 
