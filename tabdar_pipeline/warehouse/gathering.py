@@ -4,7 +4,7 @@ import os
 import tempfile
 from collections.abc import Iterable, Iterator
 from itertools import chain
-from typing import IO
+from pathlib import Path
 
 import pyarrow as pa
 
@@ -33,25 +33,25 @@ def gathered(batches: Iterable[pa.RecordBatch], schema: pa.Schema, most: int | N
 
 
 def _mapped(batches: Iterator[pa.RecordBatch], schema: pa.Schema) -> pa.Table:
-    with tempfile.NamedTemporaryFile(prefix="tabdar-", suffix=".arrow", buffering=0) as file:
-        rest = _written(batches, schema, file)
-        if not file.tell():
+    with tempfile.NamedTemporaryFile(prefix="tabdar-", suffix=".arrow") as file:
+        rest = _written(batches, schema, Path(file.name))
+        if not Path(file.name).stat().st_size:
             return pa.Table.from_batches(rest, schema)
         with pa.memory_map(file.name) as source:
             rows = pa.ipc.open_stream(source).read_all()
     return pa.concat_tables([rows, pa.Table.from_batches(rest, schema)]) if rest else rows
 
 
-def _written(batches: Iterator[pa.RecordBatch], schema: pa.Schema, file: IO[bytes]) -> list[pa.RecordBatch]:
+def _written(batches: Iterator[pa.RecordBatch], schema: pa.Schema, path: Path) -> list[pa.RecordBatch]:
     """Write the batches while the disk has room; those for which it has none."""
     whole = 0
-    stream = pa.ipc.new_stream(pa.PythonFile(file, "w"), schema)
-    for batch in batches:
-        try:
-            stream.write_batch(batch)
-        except OSError:
-            file.truncate(whole)
-            file.seek(whole)
-            return [batch, *batches]
-        whole = file.tell()
+    with pa.OSFile(str(path), "wb") as file:
+        stream = pa.ipc.new_stream(file, schema)
+        for batch in batches:
+            try:
+                stream.write_batch(batch)
+            except OSError:
+                os.truncate(path, whole)
+                return [batch, *batches]
+            whole = file.tell()
     return []
