@@ -139,6 +139,29 @@ def test_the_report_asks_the_network_for_nothing() -> None:
     assert plots.floor_png(figures).startswith(b"\x89PNG")
 
 
+def test_times_are_written_as_dates(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Months, days or minutes, by how far they reach; hours of a day are no date."""
+    import datetime as dt
+
+    monkeypatch.setattr(plots, "_png", lambda figure: figure)
+    begin = dt.datetime(2024, 2, 1)
+    table = pa.table(
+        {
+            "year": [begin + dt.timedelta(days=i) for i in range(1000)],
+            "week": [(begin + dt.timedelta(days=i % 21)).date() for i in range(1000)],
+            "hour": [begin + dt.timedelta(seconds=i) for i in range(1000)],
+            "clock": [(begin + dt.timedelta(seconds=i)).time() for i in range(1000)],
+        }
+    )
+    figure = plots.columns_png(table, table, infer_schema(table, "t"), {})
+    figure.canvas.draw()
+    ticks = [[t.get_text() for t in axis.get_xticklabels()] for axis in figure.axes[:4]]
+    assert "2024-11" in ticks[0] or "2025-02" in ticks[0] or "2025-06" in ticks[0], ticks[0]
+    assert all(re.fullmatch(r"2024-0[123]-\d\d", t) for t in ticks[1])
+    assert all(re.fullmatch(r"2024-0[12]-\d\dT\d\d:\d\d", t) for t in ticks[2])
+    assert not any("2024" in t or "1970" in t for t in ticks[3])
+
+
 def test_figures_agree_with_the_judge(benchmarks: Path, judge_python: str, tmp_path: Path) -> None:
     """Within sampling error, on shoppers with the holdout's rows disturbed."""
     judge = [judge_python, str(benchmarks / "judge.py")]

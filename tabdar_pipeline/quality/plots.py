@@ -2,7 +2,7 @@
 
 import io
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -10,6 +10,7 @@ import pyarrow as pa
 from tabdar_pipeline.quality.attacks.risk import Rate, Risk
 from tabdar_pipeline.quality.figures import Figures
 from tabdar_pipeline.quality.plain import Plain, plain
+from tabdar_pipeline.schemas.columns import Kind
 from tabdar_pipeline.schemas.table import TableSchema
 
 if TYPE_CHECKING:
@@ -41,6 +42,8 @@ def columns_png(train: pa.Table, synthetic: pa.Table, schema: TableSchema, error
             _bars(axis, levels[name])
         else:
             _lines(axis, real, made, real.number_names.index(name))
+            if schema[name].kind is Kind.DATETIME and not pa.types.is_time(train[name].type):
+                _dates(axis)
         axis.set_title(f"{name[:28]}   {errors.get(name, 0):.1f} %", fontsize=8, loc="left")
     for axis in axes[len(names) :]:
         axis.set_visible(False)
@@ -166,6 +169,21 @@ def learning_png(history: Sequence[Any]) -> bytes:
         axis.legend(fontsize=7, frameon=False)
         axis.spines[["top", "right"]].set_visible(False)
     return _png(figure)
+
+
+def _dates(axis: "Axes") -> None:
+    """Microseconds since 1970 are written as months, days or minutes, by how far they reach."""
+    from matplotlib.ticker import MaxNLocator
+
+    low, high = axis.get_xlim()
+    days = (high - low) / 86_400e6
+    unit: Literal["M", "D", "m"] = "M" if days > 120 else "D" if days > 4 else "m"
+
+    def written(microseconds: float, _: float) -> str:
+        return str(np.datetime_as_string(np.datetime64(int(microseconds), "us"), unit=unit))
+
+    axis.xaxis.set_major_locator(MaxNLocator(4))
+    axis.xaxis.set_major_formatter(written)
 
 
 def _lines(axis: "Axes", real: Plain, made: Plain, p: int) -> None:
