@@ -156,7 +156,7 @@ def test_times_are_written_as_dates(monkeypatch: pytest.MonkeyPatch) -> None:
     figure = plots.columns_png(table, table, infer_schema(table, "t"), {})
     figure.canvas.draw()
     ticks = [[t.get_text() for t in axis.get_xticklabels()] for axis in figure.axes[:4]]
-    assert "2024-11" in ticks[0] or "2025-02" in ticks[0] or "2025-06" in ticks[0], ticks[0]
+    assert all(re.fullmatch(r"202\d-\d\d", t) for t in ticks[0])
     assert all(re.fullmatch(r"2024-0[123]-\d\d", t) for t in ticks[1])
     assert all(re.fullmatch(r"2024-0[12]-\d\dT\d\d:\d\d", t) for t in ticks[2])
     assert not any("2024" in t or "1970" in t for t in ticks[3])
