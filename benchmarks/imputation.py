@@ -72,7 +72,8 @@ class Bench:
         self.args, self.table, self.seconds, self.work = args, table, seconds, work
         self.judge = [args.judge_python, str(args.benchmarks / "judge.py")]
         run([*self.judge, "split", table, str(work)])
-        pd.read_parquet(self.path("holdout")).head(args.rows).to_parquet(self.path("holdout"))
+        if args.rows is not None:
+            pd.read_parquet(self.path("holdout")).head(args.rows).to_parquet(self.path("holdout"))
         for mechanism in args.mechanisms:
             if mechanism == "mcar":
                 run([*self.judge, "mask", table, self.path("holdout"), self.path("mcar")])

@@ -15,11 +15,8 @@ import pandas as pd
 
 Fill = Callable[[pd.DataFrame], pd.DataFrame]
 COPIES = 5  # of imputers that draw: an estimate is their mean, or the most frequent category
-CLASSIFIERS = [
-    "random_forest",
-    "logistic_regression",
-    "catboost",
-]  # of hyperimpute: XGBoost stops where there are two classes
+# Of hyperimpute, without XGBoost, which stops where there are two classes.
+CLASSIFIERS = ["random_forest", "logistic_regression", "catboost"]
 
 
 def main() -> None:
